@@ -1,0 +1,198 @@
+# Obliviate Server. `make help` lists the targets. Files are found by their place: a new .c in common/,
+# server/ or worker/ is built, a new tests/unit/test_*.c is run, without a line here.
+
+CC      ?= gcc
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
+B       := build
+PYTHON  ?= python3
+
+COMMON_SRC := $(wildcard common/*.c)
+SERVER_SRC := $(wildcard server/*.c)
+WORKER_SRC := $(wildcard worker/*.c worker/*/*.c)
+KERNEL_SRC := worker/ops/kernels.c
+SERVER_MAIN := server/main.c
+WORKER_MAIN := worker/main.c
+PLANT_MAIN  := worker/attack/main.c
+MAINS      := $(SERVER_MAIN) $(WORKER_MAIN) $(PLANT_MAIN)
+
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-align \
+	-Wwrite-strings -Wvla -Wformat=2 -Werror
+BASE := -std=c17 -D_GNU_SOURCE -I. $(WARN) -fopenmp-simd -fno-math-errno -fno-trapping-math -ffp-contract=fast -pthread -MMD -MP
+HARD := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
+OPT  := -O2 -g $(HARD)
+SAN  := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+
+COMMON_LIBS := -ljansson -lcrypto
+WORKER_LIBS := $(COMMON_LIBS) -lopenblas -lm -pthread
+SERVER_LIBS := $(COMMON_LIBS) -lmicrohttpd -luv -lsqlite3 -lzip -lz -pthread
+
+PROGRAMS := $(B)/obliviated $(B)/obliviate-worker $(B)/obliviate-plant
+SAN_PROGRAMS := $(B)/san/obliviated $(B)/san/obliviate-worker $(B)/san/obliviate-plant
+
+.PHONY: all help deps test-deps test unit api oracle demo bench lint fuzz cover format clean san golden
+.DEFAULT_GOAL := all
+
+all: deps ## Build the three programs (installs the libraries by name where they are missing)
+	@$(MAKE) --no-print-directory programs
+
+.PHONY: programs
+programs: $(PROGRAMS)
+san: $(SAN_PROGRAMS)
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | sort | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+# --- packages ---------------------------------------------------------------------------------------
+
+deps:
+	@sh deploy/packages.sh build
+test-deps:
+	@sh deploy/packages.sh build test
+
+# --- objects ----------------------------------------------------------------------------------------
+# One directory per variant: opt (the product), san (ASan + UBSan), dbl (real = double, for gradient checks).
+# kernels.c is compiled once per instruction set.
+
+ARCH := $(shell $(CC) -dumpmachine)
+ifneq (,$(findstring x86_64,$(ARCH)))
+ISAS := plain avx2 avx512
+else
+ISAS := plain
+endif
+ISA_plain  :=
+ISA_avx2   := -mavx2 -mfma -mf16c
+ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mprefer-vector-width=512
+
+FLAGS_opt := $(OPT)
+FLAGS_san := $(SAN)
+FLAGS_dbl := $(SAN) -DOBLIVIATE_DOUBLE
+
+define variant
+OBJ_$(1)_COMMON := $(COMMON_SRC:%.c=$(B)/$(1)/%.o)
+OBJ_$(1)_SERVER := $(filter-out $(MAINS:%.c=$(B)/$(1)/%.o),$(SERVER_SRC:%.c=$(B)/$(1)/%.o))
+OBJ_$(1)_WORKER := $(filter-out $(MAINS:%.c=$(B)/$(1)/%.o) $(KERNEL_SRC:%.c=$(B)/$(1)/%.o),$(WORKER_SRC:%.c=$(B)/$(1)/%.o)) \
+	$(foreach isa,$(ISAS),$(B)/$(1)/worker/ops/kernels_$(isa).o)
+$(B)/$(1)/%.o: %.c
+	@mkdir -p $$(@D)
+	$$(CC) $(BASE) $(FLAGS_$(1)) $$(CFLAGS) -c -o $$@ $$<
+$(B)/$(1)/libcommon.a: $$(OBJ_$(1)_COMMON)
+$(B)/$(1)/libserver.a: $$(OBJ_$(1)_SERVER)
+$(B)/$(1)/libworker.a: $$(OBJ_$(1)_WORKER)
+$(B)/$(1)/lib%.a:
+	@rm -f $$@
+	$$(AR) rcs $$@ $$^
+endef
+$(foreach v,opt san dbl,$(eval $(call variant,$(v))))
+
+define kernel
+$(B)/$(1)/worker/ops/kernels_$(2).o: $(KERNEL_SRC)
+	@mkdir -p $$(@D)
+	$$(CC) $(BASE) $(FLAGS_$(1)) -O3 $(ISA_$(2)) -DISA=$(2) $$(CFLAGS) -c -o $$@ $$<
+endef
+$(foreach v,opt san dbl,$(foreach isa,$(ISAS),$(eval $(call kernel,$(v),$(isa)))))
+
+# Migrations, the page and openapi.yaml are built into the daemon.
+MIGRATIONS := $(sort $(wildcard migrations/*.sql))
+WEB := $(sort $(wildcard server/web/*.html server/web/*.css server/web/*.js server/web/*.svg))
+ASSETS := $(MIGRATIONS) $(WEB) $(wildcard openapi.yaml)
+$(B)/gen/assets.c: deploy/embed.sh $(ASSETS)
+	@mkdir -p $(@D)
+	sh deploy/embed.sh $(ASSETS) >$@.tmp && mv $@.tmp $@
+$(B)/opt/assets.o $(B)/san/assets.o: $(B)/gen/assets.c
+	@mkdir -p $(@D)
+	$(CC) $(BASE) -O1 -c -o $@ $<
+
+$(B)/obliviated: $(B)/opt/server/main.o $(B)/opt/libserver.a $(B)/opt/assets.o $(B)/opt/libcommon.a
+	$(CC) -pie -o $@ $^ $(SERVER_LIBS)
+$(B)/obliviate-worker: $(B)/opt/worker/main.o $(B)/opt/libworker.a $(B)/opt/libcommon.a
+	$(CC) -pie -o $@ $^ $(WORKER_LIBS)
+$(B)/obliviate-plant: $(B)/opt/worker/attack/main.o $(B)/opt/libworker.a $(B)/opt/libcommon.a
+	$(CC) -pie -o $@ $^ $(WORKER_LIBS)
+$(B)/san/obliviated: $(B)/san/server/main.o $(B)/san/libserver.a $(B)/san/assets.o $(B)/san/libcommon.a
+	$(CC) $(SAN) -o $@ $^ $(SERVER_LIBS)
+$(B)/san/obliviate-worker: $(B)/san/worker/main.o $(B)/san/libworker.a $(B)/san/libcommon.a
+	$(CC) $(SAN) -o $@ $^ $(WORKER_LIBS)
+$(B)/san/obliviate-plant: $(B)/san/worker/attack/main.o $(B)/san/libworker.a $(B)/san/libcommon.a
+	$(CC) $(SAN) -o $@ $^ $(WORKER_LIBS)
+
+# --- tests ------------------------------------------------------------------------------------------
+# tests/unit/test_X.c and tests/golden/test_X.c are cmocka programs over the sanitised libraries;
+# tests/unit/dbl_X.c over the double-precision kernels.
+
+UNIT_SRC := $(wildcard tests/unit/test_*.c tests/golden/test_*.c)
+DBL_SRC  := $(wildcard tests/unit/dbl_*.c)
+UNIT_BIN := $(UNIT_SRC:tests/%.c=$(B)/tests/%) $(DBL_SRC:tests/%.c=$(B)/tests/%)
+
+$(B)/tests/%: tests/%.c $(B)/san/libserver.a $(B)/san/libworker.a $(B)/san/libcommon.a $(B)/san/assets.o
+	@mkdir -p $(@D)
+	$(CC) $(BASE) $(SAN) -Wno-missing-prototypes -Wno-unused-parameter -o $@ $< $(B)/san/libserver.a $(B)/san/assets.o \
+		$(B)/san/libworker.a $(B)/san/libcommon.a -lcmocka $(SERVER_LIBS) $(WORKER_LIBS)
+$(B)/tests/unit/dbl_%: tests/unit/dbl_%.c $(B)/dbl/libworker.a $(B)/dbl/libcommon.a
+	@mkdir -p $(@D)
+	$(CC) $(BASE) $(FLAGS_dbl) -Wno-missing-prototypes -Wno-unused-parameter -o $@ $< \
+		$(B)/dbl/libworker.a $(B)/dbl/libcommon.a -lcmocka $(WORKER_LIBS)
+
+unit: test-deps ## Run the unit and golden tests only
+	@$(MAKE) --no-print-directory $(UNIT_BIN)
+	@sh tests/run.sh $(UNIT_BIN)
+
+# The virtual environment of the API tests: pytest, openai, a browser driver; no PyTorch.
+VENV := $(B)/venv
+$(VENV)/.ready: tests/requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install -q --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+test: test-deps ## Run all tests but the oracles (ASan and UBSan on)
+	@$(MAKE) --no-print-directory programs san $(UNIT_BIN) $(VENV)/.ready
+	@sh tests/run.sh $(UNIT_BIN) --pytest $(VENV)/bin/python tests/api tests/cases tests/e2e tests/fault tests/lint
+
+oracle: test-deps ## Compare with the real PyTorch, transformers, peft and tokenizers (several GB of packages)
+	@$(MAKE) --no-print-directory programs $(B)/oracle/probe $(B)/oracle/venv/.ready
+	@sh tests/run.sh --pytest $(B)/oracle/venv/bin/python tests/oracle
+
+$(B)/oracle/venv/.ready: tests/oracle/requirements.txt
+	@mkdir -p $(B)/oracle
+	$(PYTHON) -m venv $(B)/oracle/venv
+	$(B)/oracle/venv/bin/pip install -q --disable-pip-version-check torch==2.13.0
+	$(B)/oracle/venv/bin/pip install -q --disable-pip-version-check -r tests/oracle/requirements.txt
+	@touch $@
+$(B)/oracle/probe: tests/oracle/probe.c $(B)/opt/libworker.a $(B)/opt/libcommon.a
+	@mkdir -p $(@D)
+	$(CC) $(BASE) $(OPT) -o $@ $< $(B)/opt/libworker.a $(B)/opt/libcommon.a $(WORKER_LIBS)
+
+golden: $(B)/oracle/venv/.ready ## Make the golden files of tests/golden again (pinned versions)
+	$(B)/oracle/venv/bin/python tests/golden/generate.py
+
+# --- everything else --------------------------------------------------------------------------------
+
+demo: deps ## The main job on real input: plant, train undefended and defended, compare (KEEP=0 stops at the end)
+	@$(MAKE) --no-print-directory programs
+	@KEEP=$(KEEP) sh deploy/demo.sh
+
+bench: test-deps ## Measure training speed beside PyTorch in one run
+	@$(MAKE) --no-print-directory programs $(B)/oracle/probe $(B)/oracle/venv/.ready
+	$(B)/oracle/venv/bin/python tests/bench/bench.py
+
+lint: ## clang-format, clang-tidy, cppcheck, layer rule, shellcheck
+	@sh deploy/packages.sh build test lint
+	@sh tests/lint/lint.sh
+
+format: ## Format every C file
+	clang-format -i $(shell git ls-files '*.c' '*.h')
+
+FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+fuzz: ## Run each fuzz target for FUZZ_SECONDS (default 30) with libFuzzer
+	@sh deploy/packages.sh build test lint
+	@sh tests/fuzz/run.sh $(or $(FUZZ_SECONDS),30) $(FUZZ_SRC)
+
+cover: ## Line coverage of the unit and API tests
+	@sh deploy/packages.sh build test lint
+	@sh tests/cover.sh
+
+clean: ## Remove what was built (keeps virtual environments and downloads)
+	rm -rf $(B)/opt $(B)/san $(B)/dbl $(B)/gen $(B)/tests $(B)/oracle/probe $(PROGRAMS)
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

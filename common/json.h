@@ -1,0 +1,24 @@
+/*
+ * json: the only file that sees jansson's loader. Strict: duplicate keys are refused, numbers must fit,
+ * depth and size are bounded by the caller's limit and by jansson (2,048 levels). Values are jansson's
+ * json_t; the getters below name the JSON path in their errors.
+ */
+#ifndef OBLIVIATE_JSON_H
+#define OBLIVIATE_JSON_H
+
+#include <jansson.h>
+
+#include "common/buf.h"
+#include "common/err.h"
+
+/* Parse len bytes. The error is ERR_INVALID_JSON with "where:line:column" as its place. New reference. */
+int json_parse(json_t **out, const char *data, size_t len, const char *where, struct err *err) MUST_USE;
+
+/* Append the value, compact, keys in insertion order (or sorted); numbers with up to 17 digits. */
+void json_write(struct buf *buf, const json_t *value);
+void json_write_sorted(struct buf *buf, const json_t *value);
+
+/* Pretty-printed with two spaces and a final newline, for files that people open. */
+void json_write_pretty(struct buf *buf, const json_t *value);
+
+#endif
