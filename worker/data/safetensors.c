@@ -78,6 +78,8 @@ struct span {
 
 struct reader {
 	const char *file;
+	const char *json; /* the header */
+	size_t json_len;
 	const uint8_t *data; /* first byte after the header */
 	size_t data_len;
 	size_t data_offset;
@@ -106,7 +108,7 @@ static int refuse_tensor(struct err *err, const struct reader *reader, const cha
  * Commas and opening brackets outside strings: each costs the JSON parser up to a hundred bytes, so a
  * header full of "[[[" would take 50 times its size. A tensor has 14 at most, plus what it does not need.
  */
-static bool header_is_bounded(const uint8_t *json, size_t len)
+static bool header_is_bounded(const char *json, size_t len)
 {
 	size_t count = 0;
 	bool in_string = false;
@@ -130,8 +132,7 @@ static bool looks_pickled(const uint8_t *data, size_t len)
 }
 
 /* Find the header's JSON and the bytes after it. */
-static int read_frame(
-	const char **json, size_t *json_len, struct reader *reader, const struct io_map *map, struct err *err)
+static int read_frame(struct reader *reader, const struct io_map *map, struct err *err)
 {
 	struct cursor cursor;
 	uint64_t n;
@@ -145,13 +146,13 @@ static int read_frame(
 			"this is a pickled PyTorch checkpoint, not safetensors");
 	if (n > ST_HEADER_MAX || n < 2)
 		return refuse_byte(err, reader->file, 0, "the header's length is out of range");
-	*json = (const char *)cursor_bytes(&cursor, n);
-	*json_len = n;
+	reader->json = (const char *)cursor_bytes(&cursor, n);
+	reader->json_len = n;
 	if (cursor.failed)
 		return refuse_byte(err, reader->file, 0, "the header is longer than the file");
-	if ((*json)[0] != '{')
+	if (reader->json[0] != '{')
 		return refuse_byte(err, reader->file, 8, "the header does not begin with '{'");
-	if (!header_is_bounded((const uint8_t *)*json, n))
+	if (!header_is_bounded(reader->json, n))
 		return refuse_byte(err, reader->file, 8, "the header has too many values");
 	reader->data = cursor.at;
 	reader->data_len = cursor_left(&cursor);
@@ -307,15 +308,26 @@ static int read_entries(struct reader *reader, json_t *header, struct err *err)
 	return check_places(reader, err);
 }
 
-/* The spans as the sorted list of tensors that the caller sees. */
+/* The spans as the sorted list of tensors that the caller sees, with names of their own. */
 static int keep_tensors(struct st *out, const struct reader *reader, struct err *err)
 {
+	struct buf names = {0};
+	const char *name;
+
+	for (int i = 0; i < reader->n; i++)
+		buf_add(&names, reader->span[i].tensor.name, strlen(reader->span[i].tensor.name) + 1);
+	buf_add(&names, "", 1);
+	out->names = buf_take(&names);
 	out->tensor = calloc((size_t)reader->n + 1, sizeof(out->tensor[0]));
-	if (out->tensor == NULL)
+	if (out->names == NULL || out->tensor == NULL)
 		return err_nomem(err);
 	out->n = reader->n;
-	for (int i = 0; i < reader->n; i++)
+	name = out->names;
+	for (int i = 0; i < reader->n; i++) {
 		out->tensor[i] = reader->span[i].tensor;
+		out->tensor[i].name = name;
+		name += strlen(name) + 1;
+	}
 	if (out->n > 0)
 		qsort(out->tensor, (size_t)out->n, sizeof(out->tensor[0]), by_name);
 	return 0;
@@ -324,26 +336,23 @@ static int keep_tensors(struct st *out, const struct reader *reader, struct err 
 int st_open(struct st *out, int dirfd, const char *name, struct err *err)
 {
 	struct reader reader = {.file = name};
-	const char *json;
-	size_t json_len;
+	json_t *header = NULL;
 	int rc;
 
 	*out = (struct st){0};
 	rc = io_map_open(&out->map, dirfd, name, err);
 	if (rc == 0)
-		rc = read_frame(&json, &json_len, &reader, &out->map, err);
-	if (rc == 0) {
-		rc = json_parse(&out->header, json, json_len, name, err);
-		if (rc == -ERR_INVALID_JSON) {
-			err->code = ERR_INVALID_MODEL;
-			rc = -ERR_INVALID_MODEL;
-		}
-	}
+		rc = read_frame(&reader, &out->map, err);
 	if (rc == 0)
-		rc = read_entries(&reader, out->header, err);
+		rc = json_parse(&header, reader.json, reader.json_len, name, err);
+	if (rc == -ERR_INVALID_JSON)
+		rc = err_as(err, ERR_INVALID_MODEL);
+	if (rc == 0)
+		rc = read_entries(&reader, header, err);
 	if (rc == 0)
 		rc = keep_tensors(out, &reader, err);
 	free(reader.span);
+	json_decref(header);
 	if (rc != 0)
 		st_done(out);
 	return rc;
@@ -352,7 +361,7 @@ int st_open(struct st *out, int dirfd, const char *name, struct err *err)
 void st_done(struct st *st)
 {
 	free(st->tensor);
-	json_decref(st->header);
+	free(st->names);
 	io_map_done(&st->map);
 	*st = (struct st){0};
 }

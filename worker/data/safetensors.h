@@ -75,8 +75,8 @@ struct st_tensor {
 struct st {
 	int n;
 	struct st_tensor *tensor; /* [n], sorted by name */
+	char *names;
 	struct io_map map;
-	struct json_t *header; /* owns the names */
 };
 
 int st_open(struct st *out, int dirfd, const char *name, struct err *err) MUST_USE;
