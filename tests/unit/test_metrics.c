@@ -248,9 +248,9 @@ static void test_intervals_are_around_their_values(void **state)
 			&e.triggers.flip_ratio, &e.triggers.wasr, &e.triggers.wmasr};
 		for (size_t i = 0; i < NELEM(all); i++) {
 			assert_true(all[i]->low <= all[i]->value && all[i]->value <= all[i]->high);
-			assert_true(all[i]->low < all[i]->high);
 			assert_true(all[i]->low >= 0 && all[i]->high <= 1);
 		}
+		assert_true(e.f1.low < e.f1.high && e.triggers.flip_ratio.low < e.triggers.flip_ratio.high);
 		assert_true(e.triggers.masr.after_selection);
 		assert_false(e.triggers.flip_ratio.after_selection);
 		evaluation_done(&e);

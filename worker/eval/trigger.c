@@ -259,50 +259,66 @@ static bool is_candidate(
 	       !is_in_triggers(word->data, trigger, n);
 }
 
-/* candidate[0 .. *count-1] become the ids of all words that may serve. */
-static int find_candidates(int *candidate, int *count, const struct tokenizer *tok,
-	const char *const *trigger, int n, struct err *err)
-{
-	struct buf word = {0};
-	int rc = 0;
+/* The vocabulary's words that may serve, in its order. */
+struct candidates {
+	int n;
+	int *id;    /* [n] */
+	int *order; /* [n]: a seeded permutation of 0 .. n-1 */
+};
 
-	*count = 0;
-	for (int id = 0; id < tokenizer_vocab_size(tok) && !word.failed; id++)
+static int candidates_init(struct candidates *out, const struct tokenizer *tok, const char *const *trigger,
+	int n, uint64_t seed, struct err *err)
+{
+	size_t size = (size_t)tokenizer_vocab_size(tok) + 1;
+	struct buf word = {0};
+
+	*out = (struct candidates){.id = calloc(size, sizeof(int)), .order = calloc(size, sizeof(int))};
+	if (out->id == NULL || out->order == NULL)
+		return err_nomem(err);
+	for (int id = 0; id < tokenizer_vocab_size(tok); id++)
 		if (is_candidate(&word, tok, id, trigger, n))
-			candidate[(*count)++] = id;
-	if (word.failed)
-		rc = err_nomem(err);
+			out->id[out->n++] = id;
+	rng_shuffle(out->order, out->n, rng_key(seed, RNG_CONTROL));
 	buf_done(&word);
-	return rc;
+	return 0;
 }
 
-/* The next `words` candidates, joined. */
-static char *join_words(const struct tokenizer *tok, const int *candidate, int words)
+static void candidates_done(struct candidates *candidates)
+{
+	free(candidates->id);
+	free(candidates->order);
+}
+
+/* Candidates `first` .. of the drawn order, joined by spaces. */
+static char *join_words(const struct candidates *from, const struct tokenizer *tok, int first, int words)
 {
 	struct buf joined = {0};
 
-	for (int i = 0; i < words; i++) {
-		if (i > 0)
+	for (int i = first; i < first + words; i++) {
+		if (i > first)
 			buf_str(&joined, " ");
-		(void)!tokenizer_whole_word(&joined, tok, candidate[i]);
+		if (!tokenizer_whole_word(&joined, tok, from->id[from->order[i]]))
+			joined.failed = true;
 	}
 	return buf_take(&joined);
 }
 
-static int fill_controls(struct word_list *out, const struct tokenizer *tok, const int *candidate,
+static int fill_controls(struct word_list *out, const struct candidates *from, const struct tokenizer *tok,
 	const char *const *trigger, int n, struct err *err)
 {
+	int used = 0;
+
 	out->word = calloc((size_t)n, sizeof(*out->word));
 	if (out->word == NULL)
 		return err_nomem(err);
 	for (int i = 0; i < n; i++) {
 		int words = count_words(trigger[i]);
 
-		out->word[i] = join_words(tok, candidate, words);
+		out->word[i] = join_words(from, tok, used, words);
 		if (out->word[i] == NULL)
 			return err_nomem(err);
 		out->n++;
-		candidate += words;
+		used += words;
 	}
 	return 0;
 }
@@ -310,20 +326,16 @@ static int fill_controls(struct word_list *out, const struct tokenizer *tok, con
 int trigger_controls(struct word_list *out, const struct tokenizer *tok, const char *const *trigger, int n,
 	uint64_t seed, struct err *err)
 {
-	int *candidate = calloc((size_t)tokenizer_vocab_size(tok) + 1, sizeof(int));
-	int wanted = 0, count, rc;
+	struct candidates candidates;
+	int wanted = 0;
+	int rc = candidates_init(&candidates, tok, trigger, n, seed, err);
 
 	*out = (struct word_list){0};
-	if (candidate == NULL)
-		return err_nomem(err);
 	for (int i = 0; i < n; i++)
 		wanted += count_words(trigger[i]);
-	rc = find_candidates(candidate, &count, tok, trigger, n, err);
-	if (rc == 0 && n > 0 && wanted <= count) {
-		rng_shuffle(candidate, count, rng_key(seed, RNG_CONTROL));
-		rc = fill_controls(out, tok, candidate, trigger, n, err);
-	}
-	free(candidate);
+	if (rc == 0 && n > 0 && wanted <= candidates.n)
+		rc = fill_controls(out, &candidates, tok, trigger, n, err);
+	candidates_done(&candidates);
 	if (rc != 0)
 		word_list_done(out);
 	return rc;
