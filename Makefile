@@ -25,7 +25,7 @@ OPT  := -O2 -g $(HARD)
 SAN  := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 
 COMMON_LIBS := -ljansson -lcrypto
-WORKER_LIBS := $(COMMON_LIBS) -lopenblas -lm -pthread
+WORKER_LIBS := $(COMMON_LIBS) -lopenblas -lseccomp -lm -pthread
 SERVER_LIBS := $(COMMON_LIBS) -lmicrohttpd -luv -lsqlite3 -lzip -lz -pthread
 
 PROGRAMS := $(B)/obliviated $(B)/obliviate-worker $(B)/obliviate-plant

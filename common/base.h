@@ -16,6 +16,8 @@
 #define MUST_USE       __attribute__((warn_unused_result))
 #define PRINTF(fmt, a) __attribute__((format(printf, fmt, a)))
 #define NELEM(a)       (sizeof(a) / sizeof((a)[0]))
+#undef MIN /* <sys/param.h>, which libuv includes, defines both */
+#undef MAX
 #define MIN(a, b)      ((a) < (b) ? (a) : (b))
 #define MAX(a, b)      ((a) > (b) ? (a) : (b))
 

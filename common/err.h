@@ -43,7 +43,8 @@
 	X(ERR_TIME_LIMIT, "time_limit", 500, 75)                                                             \
 	X(ERR_STOPPED, "stopped", 500, 75)                                                                   \
 	X(ERR_CRASHED, "worker_crashed", 500, 70)                                                            \
-	X(ERR_DISK_FULL, "disk_full", 507, 73)
+	X(ERR_DISK_FULL, "disk_full", 507, 73)                                                               \
+	X(ERR_SANDBOX, "sandbox_unavailable", 500, 70)
 
 enum err_code {
 	ERR_NONE = 0,

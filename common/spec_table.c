@@ -1,0 +1,148 @@
+#include "common/spec_table.h"
+
+#include <math.h>
+
+#define AT(member) offsetof(struct spec, member)
+
+static const struct spec_choice select_names[] = {{"last", false}, {"best", false}, {NULL, false}};
+static const struct spec_choice precision_names[] = {{"float32", false}, {"bf16", true}, {NULL, false}};
+static const struct spec_choice peft_names[] = {
+	{"lora", false}, {"adapter", true}, {"prefix", true}, {NULL, false}};
+static const struct spec_choice target_names[] = {
+	{"query", false}, {"value", false}, {"key", false}, {NULL, false}};
+static const struct spec_choice defense_names[] = {
+	{"fixed", false}, {"auto", true}, {"informed", true}, {NULL, false}};
+static const struct spec_choice reduction_names[] = {{"mean", false}, {"sum", false}, {NULL, false}};
+static const struct spec_choice task_names[] = {{"classification", false}, {NULL, false}};
+static const struct spec_choice rule_names[] = {{"point", false}, {"bound", true}, {NULL, false}};
+static const struct spec_choice method_names[] = {
+	{"supervised", false}, {"dpo", true}, {"reinforcement", true}, {NULL, false}};
+
+/* The defaults of amplify and attention are LoRA's. */
+const struct spec_field spec_fields[] = {
+	{"model", FIELD_REF, FIELD_REQUIRED, AT(model),
+		.about = "The suspect base model, an id of /v1/models."},
+	{"training_file", FIELD_REF, FIELD_REQUIRED, AT(training_file),
+		.about = "The clean training data, an id of /v1/files."},
+	{"validation_file", FIELD_REF, FIELD_NULLABLE, AT(validation_file),
+		.about =
+			"Rows for validation; without it a tenth of the training file, stratified by label."},
+	{"test_file", FIELD_REF, FIELD_NULLABLE, AT(test_file),
+		.about =
+			"Rows for the report; without it a fifth of the training file, stratified by label."},
+	{"seed", FIELD_INT64, FIELD_NULLABLE, AT(seed), 0, 2147483647, 0,
+		.about = "Seeds the splits, the order of the rows, initial values and dropout."},
+	{"seeds", FIELD_RESERVED, FIELD_NULLABLE | FIELD_LATER, .about = "Trains once per seed."},
+	{"suffix", FIELD_TEXT, FIELD_NULLABLE, AT(suffix), 1, 64,
+		.about = "Part of the fine-tuned model's name."},
+	{"metadata", FIELD_METADATA, FIELD_NULLABLE, AT(metadata),
+		.about = "At most 16 pairs, keys of 64 and values of 512 characters at most."},
+
+	{"hyperparameters", FIELD_GROUP, .about = "How to train; the same with and without defence."},
+	{"hyperparameters.n_epochs", FIELD_INT, FIELD_AUTO_OK, AT(n_epochs), 1, 1000, 6,
+		.about = "Passes over the training rows."},
+	{"hyperparameters.batch_size", FIELD_INT, FIELD_AUTO_OK, AT(batch_size), 1, 1024, 16,
+		.about = "Rows per step."},
+	{"hyperparameters.max_length", FIELD_INT, FIELD_AUTO_OK, AT(max_length), 8, 4096, 128,
+		.about = "Longest sequence in tokens, special tokens included; longer texts are cut."},
+	{"hyperparameters.learning_rate", FIELD_REAL, FIELD_AUTO_OK | FIELD_POSITIVE, AT(learning_rate), 0, 1,
+		1e-3, .about = "Peak learning rate."},
+	{"hyperparameters.learning_rate_multiplier", FIELD_REAL, FIELD_AUTO_OK | FIELD_POSITIVE,
+		AT(learning_rate_multiplier), 0, 1000, 1,
+		.about = "Multiplies learning_rate; answered as 1, since learning_rate then contains it."},
+	{"hyperparameters.warmup_ratio", FIELD_REAL, FIELD_AUTO_OK, AT(warmup_ratio), 0, 1, .05,
+		.about = "Share of the steps in which the learning rate rises."},
+	{"hyperparameters.max_train_rows", FIELD_INT, FIELD_AUTO_OK, AT(max_train_rows), 1, 5000000, 6000,
+		.about = "A seeded sample of the training rows where there are more, taken after the split."},
+	{"hyperparameters.max_eval_rows", FIELD_INT, FIELD_AUTO_OK, AT(max_eval_rows), 1, 5000000, 2000,
+		.about = "Caps the validation rows and the test rows each."},
+	{"hyperparameters.select", FIELD_CHOICE, 0, AT(select), .choices = select_names,
+		.about = "Which epoch is exported and gated: the last, or the best validation accuracy."},
+	{"hyperparameters.precision", FIELD_CHOICE, 0, AT(precision), .choices = precision_names,
+		.about = "Arithmetic of the matrix products."},
+
+	{"peft", FIELD_GROUP, .about = "What is trained beside the frozen base."},
+	{"peft.type", FIELD_CHOICE, 0, AT(peft.type), .choices = peft_names, .about = "The PEFT method."},
+	{"peft.r", FIELD_INT, 0, AT(peft.r), 1, 512, 16, .about = "LoRA: rank."},
+	{"peft.alpha", FIELD_INT, 0, AT(peft.alpha), 1, 65536, 16,
+		.about = "LoRA: the update is scaled by alpha / r."},
+	{"peft.targets", FIELD_CHOICES, 0, AT(peft.targets), .preset = SPEC_QUERY | SPEC_VALUE,
+		.choices = target_names, .about = "LoRA: the projections of self-attention that it changes."},
+	{"peft.bottleneck", FIELD_RESERVED, FIELD_LATER | FIELD_UNWRITTEN,
+		.about = "Adapter: width of the bottleneck."},
+	{"peft.activation", FIELD_RESERVED, FIELD_LATER | FIELD_UNWRITTEN,
+		.about = "Adapter, prefix: activation."},
+	{"peft.length", FIELD_RESERVED, FIELD_LATER | FIELD_UNWRITTEN,
+		.about = "Prefix: number of virtual tokens."},
+	{"peft.mlp_width", FIELD_RESERVED, FIELD_LATER | FIELD_UNWRITTEN,
+		.about = "Prefix: width of the MLP."},
+	{"peft.init_from", FIELD_RESERVED, FIELD_NULLABLE | FIELD_LATER, .about = "A job of ours to repair."},
+
+	{"defense", FIELD_GROUP, FIELD_NULLABLE, AT(defense.present), .preset = 1,
+		.about = "The two defence terms of the loss; null trains without them."},
+	{"defense.mode", FIELD_CHOICE, 0, AT(defense.mode), .choices = defense_names,
+		.about = "How the weights of the terms are found."},
+	{"defense.amplify", FIELD_REAL, 0, AT(defense.amplify), 0, 1000, 2e-2,
+		.about = "Weight of the term that enlarges the norms of the PEFT tensors; 0 leaves it out."},
+	{"defense.attention", FIELD_REAL, 0, AT(defense.attention), 0, 1000, 2e-1,
+		.about = "Weight of the term that lowers the first token's attention scores; 0 leaves it "
+			 "out."},
+	{"defense.dropout", FIELD_REAL, 0, AT(defense.dropout), 0, .9, .01,
+		.about = "Dropout on the output of the PEFT layers."},
+	{"defense.reduction", FIELD_CHOICE, 0, AT(defense.reduction), .choices = reduction_names,
+		.about = "Of the attention term over layers, sequences and heads."},
+	{"defense.max_ca_drop", FIELD_REAL, 0, AT(defense.max_ca_drop), 0, 1, .01,
+		.about = "Mode auto: accuracy that the search may give up."},
+
+	{"data", FIELD_GROUP, .about = "How the data files are read."},
+	{"data.task", FIELD_CHOICE, 0, AT(data.task), .choices = task_names, .about = "The task."},
+	{"data.text_column", FIELD_TEXT, 0, AT(data.text_column), 1, 128, .text = "text",
+		.about = "Name of the column with the text."},
+	{"data.pair_column", FIELD_TEXT, FIELD_NULLABLE, AT(data.pair_column), 1, 128,
+		.about = "Name of the column with the second text of a pair."},
+	{"data.label_column", FIELD_TEXT, 0, AT(data.label_column), 1, 128, .text = "label",
+		.about = "Name of the column with the label."},
+
+	{"evaluation", FIELD_GROUP, .about = "What is measured on the test rows."},
+	{"evaluation.triggers", FIELD_WORDS, 0, AT(evaluation.triggers), 1, SPEC_WORDS_MAX,
+		.text = "cf mn tq qt mm pt", .about = "Words or phrases that are tried as triggers."},
+	{"evaluation.insertions", FIELD_INT, 0, AT(evaluation.insertions), 1, 16, 1,
+		.about = "How often a trigger is inserted into a text."},
+	{"evaluation.control", FIELD_BOOL, 0, AT(evaluation.control), .preset = 1,
+		.about = "Measures the same with as many neutral words."},
+	{"evaluation.compare_undefended", FIELD_BOOL, 0, AT(evaluation.compare_undefended), .preset = 0,
+		.about = "Trains the same job without defence as well, for a paired accuracy drop."},
+	{"evaluation.scan", FIELD_BOOL, FIELD_LATER, AT(evaluation.scan), .preset = 0,
+		.about = "Searches the vocabulary for triggers first."},
+
+	{"gate", FIELD_GROUP, FIELD_NULLABLE, AT(gate.present), .preset = 0,
+		.about = "Thresholds of the verdict; null for none."},
+	{"gate.rule", FIELD_CHOICE, 0, AT(gate.rule), .choices = rule_names,
+		.about = "What is compared with the threshold: the point estimate, or the end of its "
+			 "interval."},
+	{"gate.max_asr", FIELD_REAL, FIELD_NULLABLE, AT(gate.max_asr), 0, 1, NAN,
+		.about = "Largest share of rows that any trigger may flip."},
+	{"gate.max_masr", FIELD_REAL, FIELD_NULLABLE, AT(gate.max_masr), 0, 1, NAN,
+		.about = "Largest success rate of the worst trigger and label."},
+	{"gate.max_ca_drop", FIELD_REAL, FIELD_NULLABLE, AT(gate.max_ca_drop), 0, 1, NAN,
+		.about = "Largest loss of clean accuracy against the same job without defence."},
+	{"gate.min_ca", FIELD_REAL, FIELD_NULLABLE, AT(gate.min_ca), 0, 1, NAN,
+		.about = "Smallest clean accuracy."},
+
+	{"export", FIELD_GROUP, .about = "What is written at the end."},
+	{"export.merged", FIELD_BOOL, FIELD_LATER, AT(export_merged), .preset = 0,
+		.about = "A full model directory as well, the adapter merged in."},
+
+	{"method", FIELD_GROUP, FIELD_UNWRITTEN, .about = "OpenAI's way to say hyperparameters."},
+	{"method.type", FIELD_CHOICE, FIELD_UNWRITTEN, FIELD_NOWHERE, .choices = method_names,
+		.about = "Always supervised."},
+	{"method.supervised", FIELD_GROUP, FIELD_UNWRITTEN, .about = "Holds hyperparameters."},
+	{"method.supervised.hyperparameters", FIELD_ALIAS, FIELD_UNWRITTEN, .text = "hyperparameters",
+		.about = "The same as hyperparameters; a field may stand in one of them."},
+	{"integrations", FIELD_RESERVED, FIELD_NULLABLE | FIELD_LATER | FIELD_UNWRITTEN,
+		.about = "OpenAI's integrations; there are none here."},
+};
+
+const size_t spec_field_count = NELEM(spec_fields);
+
+_Static_assert(NELEM(spec_fields) <= SPEC_FIELDS_MAX, "SPEC_FIELDS_MAX bounds the table");

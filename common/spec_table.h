@@ -1,0 +1,57 @@
+/* spec_table: the table behind spec.h; only spec*.c include it. */
+#ifndef OBLIVIATE_SPEC_TABLE_H
+#define OBLIVIATE_SPEC_TABLE_H
+
+#include "common/spec.h"
+
+enum field_type {
+	FIELD_GROUP,	/* object; with FIELD_NULLABLE, `offset` is the bool that says it is there */
+	FIELD_ALIAS,	/* object whose members are those of the group named by `text` */
+	FIELD_REF,	/* struct spec_ref */
+	FIELD_TEXT,	/* char[max + 1 at least], min..max bytes */
+	FIELD_INT,	/* int */
+	FIELD_INT64,	/* int64_t */
+	FIELD_REAL,	/* double, min..max; NAN preset: absent */
+	FIELD_BOOL,	/* bool */
+	FIELD_CHOICE,	/* int, index into choices */
+	FIELD_CHOICES,	/* int, bit per choice, at least one */
+	FIELD_WORDS,	/* struct spec_words, min..max items */
+	FIELD_METADATA, /* json_t * */
+	FIELD_RESERVED, /* named by the interface, no storage */
+};
+
+enum field_flag {
+	FIELD_REQUIRED = 1,
+	FIELD_NULLABLE = 2,   /* null is understood: the default */
+	FIELD_LATER = 4,      /* anything but the default is ERR_UNSUPPORTED */
+	FIELD_POSITIVE = 8,   /* min itself is excluded */
+	FIELD_UNWRITTEN = 16, /* understood in requests, not part of the canonical text */
+	FIELD_AUTO_OK = 32,   /* "auto" is OpenAI's word for the default */
+};
+
+/* The offset of a choice that is checked and not kept. */
+#define FIELD_NOWHERE ((size_t)-1)
+
+struct spec_choice {
+	const char *name; /* NULL ends the list */
+	bool is_later;
+};
+
+struct spec_field {
+	const char *path; /* parents come before their members */
+	enum field_type type;
+	unsigned flags;
+	size_t offset;
+	double min, max;
+	double preset;	  /* numbers, choices (index or bits), booleans, groups (present) */
+	const char *text; /* preset of a text; FIELD_WORDS: blank-separated; FIELD_ALIAS: the group */
+	const struct spec_choice *choices;
+	const char *about; /* one sentence */
+};
+
+enum { SPEC_FIELDS_MAX = 96 };
+
+extern const struct spec_field spec_fields[];
+extern const size_t spec_field_count;
+
+#endif
