@@ -8,7 +8,7 @@
  *     |                        | pause            | pause
  *     `---- resume ---- paused <------------------'           cancelled: from every unfinished state
  *
- * `stop` is set while a worker that was told to stop may still be there; a queued job with `stop` set is not claimed.
+ * `is_stopping` is set while a worker that was told to stop may still be there; a queued job with it is not claimed.
  */
 #ifndef OBLIVIATE_STORE_JOB_H
 #define OBLIVIATE_STORE_JOB_H
@@ -28,7 +28,13 @@ enum job_status {
 };
 
 const char *job_status_name(enum job_status status);
+/* succeeded, failed or cancelled: nothing changes any more. */
 bool job_is_finished(enum job_status status);
+/* "ft:<model>:<suffix>:<job>", the name of what a job makes. */
+struct job_row;
+void job_model_name(char out[STORE_NAME_BYTES], const struct job_row *job);
+/* The job object of the interface. New reference. */
+int job_object(json_t **out, struct store *store, const struct job_row *job, struct err *err) MUST_USE;
 
 struct job_row {
 	int64_t seq;
@@ -44,7 +50,6 @@ struct job_row {
 	char fine_tuned_model[STORE_NAME_BYTES]; /* "" before success */
 	struct err error;			 /* where is the parameter */
 	struct spec spec;
-	bool has_spec;
 };
 
 void job_row_done(struct job_row *row);
@@ -67,10 +72,10 @@ int store_job_set_running(struct store *store, int64_t seq, struct err *err) MUS
 /* Back to queued from validating_files or running, with a count of crashes. Other states stay. */
 int store_job_requeue(
 	struct store *store, int64_t seq, int crashes, int64_t crash_place, struct err *err) MUST_USE;
-/* Forget `stop`: the worker is gone. */
+/* Clear is_stopping: the worker is gone. */
 int store_job_stopped(struct store *store, int64_t seq, struct err *err) MUST_USE;
 int store_job_estimate(struct store *store, int64_t seq, int64_t finish, struct err *err) MUST_USE;
-/* From queued, validating_files, running; `stop` is set where a worker may be there. */
+/* From queued, validating_files, running; is_stopping is set where a worker may be there. */
 int store_job_pause(struct store *store, const char *id, struct err *err) MUST_USE;
 int store_job_resume(struct store *store, const char *id, struct err *err) MUST_USE;
 int store_job_cancel(struct store *store, const char *id, struct err *err) MUST_USE;
@@ -127,10 +132,5 @@ int store_artifact_add(
 	struct store *store, int64_t job_seq, const struct artifact *artifact, struct err *err) MUST_USE;
 int store_artifact_get(struct artifact *out, struct store *store, int64_t job_seq, const char *path,
 	struct err *err) MUST_USE;
-
-/* The name of what the job makes, "ft:<model>:<suffix>:<job>". */
-void job_model_name(char out[STORE_NAME_BYTES], const struct job_row *job);
-/* The job object of the interface; result_files from the store. New reference. */
-int job_object(json_t **out, struct store *store, const struct job_row *job, struct err *err) MUST_USE;
 
 #endif
