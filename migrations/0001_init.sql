@@ -31,10 +31,10 @@ CREATE TABLE jobs (
 	finished_at      INTEGER CHECK ((finished_at IS NOT NULL) = (status IN ('succeeded', 'failed', 'cancelled'))),
 	spec             TEXT NOT NULL CHECK (json_valid(spec)),     -- all defaults resolved
 	metadata         TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(metadata)),
-	stop             TEXT CHECK (stop IN ('cancel', 'pause')),   -- asked for, worker not gone yet
+	is_stopping      INTEGER NOT NULL DEFAULT 0 CHECK (is_stopping IN (0, 1)), -- a worker told to stop may be there
 	attempts         INTEGER NOT NULL DEFAULT 0,                 -- times claimed
-	crashes          INTEGER NOT NULL DEFAULT 0,                 -- in a row at crash_step
-	crash_step       INTEGER NOT NULL DEFAULT 0,
+	crashes          INTEGER NOT NULL DEFAULT 0,                 -- in a row without getting past crash_place
+	crash_place      INTEGER NOT NULL DEFAULT 0,
 	trained_tokens   INTEGER,
 	estimated_finish INTEGER,
 	fine_tuned_model TEXT,
@@ -45,6 +45,7 @@ CREATE TABLE jobs (
 ) STRICT;
 CREATE INDEX jobs_queued ON jobs (seq) WHERE status = 'queued';
 CREATE INDEX jobs_unfinished ON jobs (seq) WHERE finished_at IS NULL;
+CREATE INDEX jobs_stopping ON jobs (seq) WHERE is_stopping = 1;
 
 -- What a job reads. An object that an unfinished job needs is not deleted.
 CREATE TABLE job_inputs (

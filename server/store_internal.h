@@ -35,7 +35,7 @@ struct store {
 
 /*
  * Reset the statement and bind by format, a letter a parameter: 's' const char * (NULL: null), 'e' the same with ""
- * as null, 'i' int64_t, 'd' double, 'b' const void * and size_t, 'j' json_t * as compact text (NULL: null).
+ * as null, 'i' int64_t, 'd' double, 'b' const void * and size_t, 'j' json_t * as compact text (NULL: null), 'n' null (no argument).
  */
 int store_query(sqlite3_stmt **out, struct store *store, enum store_sql id, struct err *err, const char *fmt,
 	...) MUST_USE;
@@ -51,6 +51,12 @@ int store_one(sqlite3_stmt **out, struct store *store, enum store_sql id, struct
 void store_text(char *out, size_t len, sqlite3_stmt *row, int column);
 /* Column with JSON as a new reference; NULL for null. */
 json_t *store_json(sqlite3_stmt *row, int column);
+/*
+ * The seq after which a page begins: that of the object page->after, looked up with a statement that finds a row by
+ * its id and has seq in seq_column; or the end that the order starts from. ERR_NOT_FOUND when unknown.
+ */
+int store_page_start(int64_t *start, struct store *store, enum store_sql by_id, int seq_column,
+	const struct page *page, struct err *err) MUST_USE;
 /* SQLite's last error as ERR_IO, ERR_DISK_FULL, ERR_UNAVAILABLE or ERR_INTERNAL. */
 int store_fault(sqlite3 *db, const char *where, struct err *err);
 

@@ -47,7 +47,72 @@
 			  " created_at) VALUES (?, ?, ?, ?, ?, ?)")                                          \
 	X(SQL_ANSWER_FORGET, "DELETE FROM idempotency WHERE created_at <= ?")
 
-#define STORE_SQL_JOBS(X) /* store_job.c */
+#define SQL_JOB_COLUMNS                                                                                      \
+	"seq, id, status, created_at, started_at, finished_at, is_stopping, crashes, crash_place,"           \
+	" trained_tokens, estimated_finish, fine_tuned_model, error_code, error_message, error_param, spec"
+
+/* ?3: null, or an object of pairs that the job's metadata must contain. */
+#define SQL_JOB_HAS_METADATA                                                                                 \
+	"(?3 IS NULL OR NOT EXISTS (SELECT 1 FROM json_each(?3) AS wanted WHERE NOT EXISTS"                  \
+	" (SELECT 1 FROM json_each(jobs.metadata) AS has"                                                    \
+	" WHERE has.key = wanted.key AND has.value = wanted.value)))"
+
+#define STORE_SQL_JOBS(X)                                                                                    \
+	X(SQL_JOB_ADD,                                                                                       \
+		"INSERT INTO jobs (id, created_at, spec, metadata) VALUES (?, ?, ?, ?) RETURNING seq")       \
+	X(SQL_JOB_INPUT_ADD, "INSERT INTO job_inputs (job_seq, role, object_id) VALUES (?, ?, ?)")           \
+	X(SQL_JOB_GET, "SELECT " SQL_JOB_COLUMNS " FROM jobs WHERE id = ?")                                  \
+	X(SQL_JOB_NEWEST, "SELECT " SQL_JOB_COLUMNS " FROM jobs WHERE seq < ?1 AND " SQL_JOB_HAS_METADATA    \
+			  " ORDER BY seq DESC LIMIT ?2")                                                     \
+	X(SQL_JOB_OLDEST, "SELECT " SQL_JOB_COLUMNS " FROM jobs WHERE seq > ?1 AND " SQL_JOB_HAS_METADATA    \
+			  " ORDER BY seq LIMIT ?2")                                                          \
+	X(SQL_JOB_COUNT_QUEUED, "SELECT count(*) FROM jobs WHERE status = 'queued'")                         \
+	X(SQL_JOB_CLAIM, "UPDATE jobs SET status = 'validating_files', attempts = attempts + 1,"             \
+			 " started_at = coalesce(started_at, ?1) WHERE seq = (SELECT seq FROM jobs"          \
+			 " WHERE status = 'queued' AND is_stopping = 0 ORDER BY seq LIMIT 1)"                \
+			 " RETURNING " SQL_JOB_COLUMNS)                                                      \
+	X(SQL_JOB_UNSETTLED, "SELECT id FROM jobs WHERE is_stopping = 1 UNION"                               \
+			     " SELECT id FROM jobs WHERE finished_at IS NULL"                                \
+			     " AND status IN ('validating_files', 'running')")                               \
+	X(SQL_JOB_RUNNING,                                                                                   \
+		"UPDATE jobs SET status = 'running' WHERE seq = ? AND status = 'validating_files'")          \
+	X(SQL_JOB_REQUEUE, "UPDATE jobs SET is_stopping = 0, crashes = ?2, crash_place = ?3,"                \
+			   " estimated_finish = NULL, status = CASE WHEN status IN ('validating_files',"     \
+			   " 'running') THEN 'queued' ELSE status END WHERE seq = ?1")                       \
+	X(SQL_JOB_STOPPED, "UPDATE jobs SET is_stopping = 0 WHERE seq = ?")                                  \
+	X(SQL_JOB_ESTIMATE, "UPDATE jobs SET estimated_finish = ?2 WHERE seq = ?1 AND status = 'running'")   \
+	X(SQL_JOB_PAUSE, "UPDATE jobs SET status = 'paused', estimated_finish = NULL,"                       \
+			 " is_stopping = is_stopping OR status != 'queued'"                                  \
+			 " WHERE id = ? AND status IN ('queued', 'validating_files', 'running')")            \
+	X(SQL_JOB_RESUME,                                                                                    \
+		"UPDATE jobs SET status = 'queued', crashes = 0 WHERE id = ? AND status = 'paused'")         \
+	X(SQL_JOB_CANCEL, "UPDATE jobs SET status = 'cancelled', finished_at = ?2, estimated_finish = NULL," \
+			  " is_stopping = is_stopping OR status IN ('validating_files', 'running')"          \
+			  " WHERE id = ?1 AND finished_at IS NULL")                                          \
+	X(SQL_JOB_FAIL, "UPDATE jobs SET status = 'failed', finished_at = ?2, error_code = ?3,"              \
+			" error_message = ?4, error_param = ?5, estimated_finish = NULL, is_stopping = 0"    \
+			" WHERE seq = ?1 AND finished_at IS NULL")                                           \
+	X(SQL_JOB_SUCCEED, "UPDATE jobs SET status = 'succeeded', finished_at = ?2, fine_tuned_model = ?3,"  \
+			   " trained_tokens = ?4, report = ?5, estimated_finish = NULL, is_stopping = 0"     \
+			   " WHERE seq = ?1 AND finished_at IS NULL")                                        \
+	X(SQL_JOB_REPORT, "SELECT report FROM jobs WHERE id = ? AND report IS NOT NULL")                     \
+	X(SQL_EVENT_ADD, "INSERT INTO events (job_seq, created_at, level, type, message, data)"              \
+			 " VALUES (?, ?, ?, ?, ?, ?)")                                                       \
+	X(SQL_EVENT_GET, "SELECT seq FROM events WHERE seq = ? AND job_seq = ?")                             \
+	X(SQL_EVENT_NEWEST, "SELECT seq, created_at, level, type, message, data FROM events"                 \
+			    " WHERE seq < ?1 AND job_seq = ?3 ORDER BY seq DESC LIMIT ?2")                   \
+	X(SQL_EVENT_OLDEST, "SELECT seq, created_at, level, type, message, data FROM events"                 \
+			    " WHERE seq > ?1 AND job_seq = ?3 ORDER BY seq LIMIT ?2")                        \
+	X(SQL_CHECKPOINT_ADD, "INSERT OR IGNORE INTO checkpoints (id, job_seq, created_at, name,"            \
+			      " step_number, metrics) VALUES (?, ?, ?, ?, ?, ?)")                            \
+	X(SQL_CHECKPOINT_GET, "SELECT seq FROM checkpoints WHERE id = ?")                                    \
+	X(SQL_CHECKPOINT_NEWEST, "SELECT id, created_at, name, step_number, metrics FROM checkpoints"        \
+				 " WHERE seq < ?1 AND job_seq = ?3 ORDER BY seq DESC LIMIT ?2")              \
+	X(SQL_CHECKPOINT_OLDEST, "SELECT id, created_at, name, step_number, metrics FROM checkpoints"        \
+				 " WHERE seq > ?1 AND job_seq = ?3 ORDER BY seq LIMIT ?2")                   \
+	X(SQL_ARTIFACT_ADD, "INSERT OR REPLACE INTO artifacts (job_seq, path, bytes, sha256)"                \
+			    " VALUES (?, ?, ?, ?)")                                                          \
+	X(SQL_ARTIFACT_GET, "SELECT path, bytes, sha256 FROM artifacts WHERE job_seq = ? AND path = ?")
 
 #define STORE_SQL(X)                                                                                         \
 	STORE_SQL_FILES(X)                                                                                   \
