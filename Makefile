@@ -163,6 +163,9 @@ $(B)/oracle/venv/.ready: tests/oracle/requirements.txt
 $(B)/oracle/probe: tests/oracle/probe.c $(B)/opt/libworker.a $(B)/opt/libcommon.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo '  CC  $@' ;) $(CC) $(BASE) $(OPT) -o $@ $< $(B)/opt/libworker.a $(B)/opt/libcommon.a $(WORKER_LIBS)
+$(B)/oracle/tokenize: tests/oracle/tokenize.c $(B)/opt/libworker.a $(B)/opt/libcommon.a
+	@mkdir -p $(@D)
+	$(if $(V),,@echo '  CC  $@' ;) $(CC) $(BASE) $(OPT) -o $@ $< $(B)/opt/libworker.a $(B)/opt/libcommon.a $(WORKER_LIBS)
 
 golden: $(B)/oracle/venv/.ready ## Make the golden files of tests/golden again (pinned versions)
 	$(B)/oracle/venv/bin/python tests/golden/generate.py
