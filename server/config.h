@@ -8,30 +8,37 @@
 
 #include "common/err.h"
 
-enum sandbox_mode { SANDBOX_REQUIRE, SANDBOX_AUTO, SANDBOX_OFF };
+enum { CONFIG_WORDS_MAX = 4 };
 
 struct config {
 	char data_dir[4096];
-	char listen[256]; /* host:port, [host]:port */
+	char listen[256]; /* host:port or [host]:port; port 0 takes a free one */
 	char allowed_hosts
 		[1024];	   /* further names of the daemon, comma-separated: behind a proxy, in a container */
-	char worker[4096]; /* path of obliviate-worker; default: beside the daemon */
+	char worker[4096]; /* path of obliviate-worker */
 	char sandbox[16];  /* require, auto, off: handed to the worker */
-	char config_file[4096];
+	char config[4096];
 	char log_level[16];
-	int64_t workers;	  /* processes at once; default 1 */
-	int64_t threads;	  /* of each worker; default: cores / workers */
+	int64_t workers;	  /* processes at once */
+	int64_t threads;	  /* of each worker */
 	int64_t max_upload_bytes; /* of one file or model */
 	int64_t max_queue;	  /* jobs waiting */
-	int64_t job_time_limit_s;
-	int64_t stop_grace_s;	  /* between SIGTERM and SIGKILL of a worker */
-	int64_t client_timeout_s; /* of a silent or crawling client */
+	int64_t job_time_limit;	  /* seconds */
+	int64_t stop_grace;	  /* seconds between SIGTERM and SIGKILL of a worker */
+	int64_t client_timeout;	  /* seconds that a silent or crawling client is given */
 	int64_t max_connections;
+	char name[256]; /* key create */
+
+	const char *words[CONFIG_WORDS_MAX]; /* what is no flag: "key", "revoke", id; borrowed from argv */
+	int n_words;
 };
 
-/* Fill from argv[0..argc) (flags only), environment and file. ERR_USAGE names the flag, the variable or the key. */
+/*
+ * Fill from argv[0..argc), the environment and the file. ERR_USAGE names the flag, the variable or the key that is
+ * unknown, out of range or of no use to this command (words[0] is "key" or there is none).
+ */
 int config_load(struct config *out, int argc, char *const argv[], struct err *err) MUST_USE;
-/* The options, a line each, for --help. */
-void config_print_help(void);
+/* The options, a line each, on stdout, for --help. */
+void config_print_options(void);
 
 #endif
