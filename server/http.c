@@ -142,7 +142,6 @@ static enum MHD_Result begin(
 	conn->req = req;
 	if (!request_admit(req))
 		return MHD_YES;
-	respond_header(req, "Connection", "close");
 	respond_err(req, &req->fault);
 	return answer_queue(req);
 }
@@ -282,7 +281,7 @@ static int open_socket(const char *listen_on, struct err *err)
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
 	struct addrinfo *found = NULL;
 	char host[256];
-	const char *port;
+	const char *port = "";
 	int rc = split_address(host, sizeof(host), &port, listen_on, err);
 
 	if (rc != 0)

@@ -266,7 +266,7 @@ enum MHD_Result answer_queue(struct request *req)
 		MHD_add_response_header(response, common_headers[i][0], common_headers[i][1]);
 	MHD_add_response_header(response, "Cache-Control", is_static ? "no-cache" : "no-store");
 	MHD_add_response_header(response, "X-Request-Id", req->id);
-	if (req->has_fault || req->http->is_stopping)
+	if (req->must_close || req->http->is_stopping)
 		MHD_add_response_header(response, "Connection", "close");
 	for (const struct header *header = req->answer.headers; header != NULL; header = header->next) {
 		if (header->name != NULL && header->value != NULL)

@@ -78,6 +78,7 @@ struct request {
 	/* the body */
 	bool has_fault; /* refused: drain, then answer `fault` */
 	struct err fault;
+	bool must_close; /* ... and not trust the rest of the connection */
 	uint64_t received, max_body;
 	struct buf body;
 	json_t *json;

@@ -351,6 +351,7 @@ static int admit(struct request *req, struct err *err)
 static void keep_fault(struct request *req)
 {
 	req->has_fault = true;
+	req->must_close = has_body(req);
 }
 
 bool request_admit(struct request *req)
