@@ -49,7 +49,7 @@ static void add_answers(struct buf *out, const struct http_stats *stats)
 {
 	buf_str(out, "# HELP obliviate_http_answers_total Answers by class of status.\n"
 		     "# TYPE obliviate_http_answers_total counter\n");
-	for (size_t i = 1; i < NELEM(stats->answers); i++)
+	for (size_t i = 2; i < NELEM(stats->answers); i++)
 		buf_printf(out, "obliviate_http_answers_total{class=\"%zuxx\"} %llu\n", i,
 			(unsigned long long)stats->answers[i]);
 }

@@ -26,9 +26,8 @@ static void print_help(void)
 	       "\n"
 	       "Trains suspect encoders with a backdoor defence, behind an HTTP interface.\n"
 	       "\n");
-	config_print_options();
-	printf("  --help, --version\n"
-	       "\n"
+	config_help();
+	printf("\n"
 	       "Every option may stand in the environment too (--data-dir: OBLIVIATE_DATA_DIR) or in the "
 	       "config\n"
 	       "file. Exit status: 0 stopped as asked, 64 usage, 70 and above a failure.\n");
@@ -45,16 +44,16 @@ static int report(const struct err *err)
 
 /* ---- key create | list | revoke ---- */
 
-static int key_create(struct store *store, const struct config *config, struct err *err)
+static int key_create(struct store *store, const char *name, struct err *err)
 {
 	char secret[AUTH_KEY_BYTES];
 	int rc;
 
-	for (const char *c = config->name; *c != '\0'; c++) {
+	for (const char *c = name; *c != '\0'; c++) {
 		if ((unsigned char)*c < 0x20 || *c == 0x7f)
 			return err_set(err, ERR_USAGE, "--name", "must not contain control bytes");
 	}
-	rc = auth_create(secret, store, config->name, err);
+	rc = auth_create(secret, store, name, err);
 	if (rc == 0)
 		printf("%s\n", secret);
 	return rc;
@@ -72,48 +71,56 @@ static void print_key(void *arg, const struct key_row *row)
 	printf("%s\t%s\t%s\n", row->id, row->name, created);
 }
 
-static int key_list(struct store *store, const struct config *config, struct err *err)
+static int key_list(struct store *store, const char *unused, struct err *err)
 {
-	(void)config;
+	(void)unused;
 	return store_key_each(store, print_key, NULL, err);
 }
 
-static int key_revoke(struct store *store, const struct config *config, struct err *err)
+static int key_revoke(struct store *store, const char *id, struct err *err)
 {
-	return store_key_revoke(store, config->words[2], err);
+	return store_key_revoke(store, id, err);
 }
 
-static const struct {
+static const struct key_command {
 	const char *name;
 	int n_words;
-	int (*run)(struct store *store, const struct config *config, struct err *err);
+	int (*run)(struct store *store, const char *argument, struct err *err);
 } key_commands[] = {
 	{"create", 2, key_create},
 	{"list", 2, key_list},
 	{"revoke", 3, key_revoke},
 };
 
-static int run_key(const struct config *config, struct err *err)
+static const struct key_command *find_key_command(int n_words, char *const words[])
 {
+	for (size_t i = 0; i < NELEM(key_commands); i++) {
+		if (strcmp(words[0], "key") == 0 && n_words == key_commands[i].n_words &&
+			strcmp(words[1], key_commands[i].name) == 0)
+			return &key_commands[i];
+	}
+	return NULL;
+}
+
+static int run_key(const struct config *config, int n_words, char *const words[], struct err *err)
+{
+	const struct key_command *command = find_key_command(n_words, words);
+	const char *name = config->name == NULL ? "" : config->name;
 	struct datadir dir;
 	struct store *store;
-	int rc = err_set(err, ERR_USAGE, NULL, "expected: key create, key list or key revoke ID");
+	int rc;
 
-	for (size_t i = 0; i < NELEM(key_commands); i++) {
-		if (strcmp(config->words[0], "key") != 0 || config->n_words != key_commands[i].n_words ||
-			strcmp(config->words[1], key_commands[i].name) != 0)
-			continue;
-		rc = datadir_open(&dir, config->data_dir, false, err);
-		if (rc != 0)
-			return rc;
-		rc = store_open(&store, config->data_dir, err);
-		if (rc == 0) {
-			rc = key_commands[i].run(store, config, err);
-			store_close(store);
-		}
-		datadir_close(&dir);
+	if (command == NULL)
+		return err_set(err, ERR_USAGE, NULL, "expected: key create, key list or key revoke ID");
+	rc = datadir_open(&dir, config->data_dir, false, err);
+	if (rc != 0)
 		return rc;
+	rc = store_open(&store, config->data_dir, err);
+	if (rc == 0) {
+		rc = command->run(store, n_words == 3 ? words[2] : name, err);
+		store_close(store);
 	}
+	datadir_close(&dir);
 	return rc;
 }
 
@@ -214,35 +221,23 @@ static void set_log_level(const char *name)
 	}
 }
 
-static bool has_flag(int argc, char *const argv[], const char *flag)
-{
-	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], flag) == 0)
-			return true;
-	}
-	return false;
-}
-
 int main(int argc, char *argv[])
 {
-	static struct config config;
+	struct config config;
 	struct err err = {0};
-	int rc;
+	int n_words = 0, rc;
 
-	if (has_flag(argc, argv, "--help")) {
-		print_help();
-		return 0;
-	}
-	if (has_flag(argc, argv, "--version")) {
-		printf("obliviated %s\n", OBLIVIATE_VERSION);
-		return 0;
-	}
 	umask(077);
 	signal(SIGPIPE, SIG_IGN);
-	rc = config_load(&config, argc - 1, argv + 1, &err);
-	if (rc == 0) {
+	rc = config_read(&config, &n_words, argc, argv, &err);
+	if (rc == 0 && config.help) {
+		print_help();
+	} else if (rc == 0 && config.version) {
+		printf("obliviated %s\n", OBLIVIATE_VERSION);
+	} else if (rc == 0) {
 		set_log_level(config.log_level);
-		rc = config.n_words > 0 ? run_key(&config, &err) : serve(&config, &err);
+		rc = n_words > 0 ? run_key(&config, n_words, argv + 1, &err) : serve(&config, &err);
 	}
+	config_done(&config);
 	return rc == 0 ? 0 : report(&err);
 }
