@@ -50,6 +50,18 @@ static bool grow(struct events *events)
 	return true;
 }
 
+/* A text that was cut may end within a character. */
+static void drop_partial_character(char *s)
+{
+	size_t len = strlen(s);
+
+	while (len > 0 && ((unsigned char)s[len - 1] & 0xc0) == 0x80)
+		len--;
+	if (len > 0 && (unsigned char)s[len - 1] >= 0xc0)
+		len--;
+	s[len] = '\0';
+}
+
 void events_add(struct events *events, int64_t job_seq, const char *level, const char *type, json_t *data,
 	const char *fmt, ...)
 {
@@ -64,7 +76,8 @@ void events_add(struct events *events, int64_t job_seq, const char *level, const
 	*event = (struct event){
 		.job_seq = job_seq, .created_at = time(NULL), .level = level, .type = type, .data = data};
 	va_start(ap, fmt);
-	vsnprintf(event->message, sizeof(event->message), fmt, ap);
+	if (vsnprintf(event->message, sizeof(event->message), fmt, ap) >= (int)sizeof(event->message))
+		drop_partial_character(event->message);
 	va_end(ap);
 }
 

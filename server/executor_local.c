@@ -82,7 +82,7 @@ static void end_when_over(struct worker *worker)
 	close_handles(worker);
 }
 
-static void on_exit(uv_process_t *process, int64_t status, int signal)
+static void on_gone(uv_process_t *process, int64_t status, int signal)
 {
 	struct worker *worker = process->data;
 
@@ -214,7 +214,7 @@ static int spawn(struct worker *worker, const int *fds, struct err *err)
 	options.cwd = "/";
 	options.stdio = stdio;
 	options.stdio_count = FD_COUNT;
-	options.exit_cb = on_exit;
+	options.exit_cb = on_gone;
 	/* A session of its own: Ctrl-C at the daemon's terminal is the daemon's to hand on. */
 	options.flags = UV_PROCESS_DETACHED;
 	rc = uv_spawn(local->options.loop, &worker->process, &options);
