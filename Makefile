@@ -6,6 +6,7 @@ ifeq ($(origin CC),default)
 CC      := gcc
 endif
 B       := build
+# V=1 shows whole commands.
 PYTHON  ?= python3
 
 COMMON_SRC := $(wildcard common/*.c)
@@ -25,7 +26,7 @@ OPT  := -O2 -g $(HARD)
 SAN  := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 
 COMMON_LIBS := -ljansson -lcrypto
-WORKER_LIBS := $(COMMON_LIBS) -lopenblas -lm -pthread
+WORKER_LIBS := $(COMMON_LIBS) -lopenblas -lseccomp -lm -pthread
 SERVER_LIBS := $(COMMON_LIBS) -lmicrohttpd -luv -lsqlite3 -lzip -lz -pthread
 
 PROGRAMS := $(B)/obliviated $(B)/obliviate-worker $(B)/obliviate-plant
@@ -76,7 +77,7 @@ OBJ_$(1)_WORKER := $(filter-out $(MAINS:%.c=$(B)/$(1)/%.o) $(KERNEL_SRC:%.c=$(B)
 	$(foreach isa,$(ISAS),$(B)/$(1)/worker/ops/kernels_$(isa).o)
 $(B)/$(1)/%.o: %.c
 	@mkdir -p $$(@D)
-	$$(CC) $(BASE) $(FLAGS_$(1)) $$(CFLAGS) -c -o $$@ $$<
+	$$(if $$(V),,@echo '  CC  $$@' ;) $$(CC) $(BASE) $(FLAGS_$(1)) $$(CFLAGS) -c -o $$@ $$<
 $(B)/$(1)/libcommon.a: $$(OBJ_$(1)_COMMON)
 $(B)/$(1)/libserver.a: $$(OBJ_$(1)_SERVER)
 $(B)/$(1)/libworker.a: $$(OBJ_$(1)_WORKER)
@@ -89,7 +90,7 @@ $(foreach v,opt san dbl,$(eval $(call variant,$(v))))
 define kernel
 $(B)/$(1)/worker/ops/kernels_$(2).o: $(KERNEL_SRC)
 	@mkdir -p $$(@D)
-	$$(CC) $(BASE) $(FLAGS_$(1)) -O3 $(ISA_$(2)) -DISA=$(2) $$(CFLAGS) -c -o $$@ $$<
+	$$(if $$(V),,@echo '  CC  $$@' ;) $$(CC) $(BASE) $(FLAGS_$(1)) -O3 $(ISA_$(2)) -DISA=$(2) $$(CFLAGS) -c -o $$@ $$<
 endef
 $(foreach v,opt san dbl,$(foreach isa,$(ISAS),$(eval $(call kernel,$(v),$(isa)))))
 
@@ -102,20 +103,20 @@ $(B)/gen/assets.c: deploy/embed.sh $(ASSETS)
 	sh deploy/embed.sh $(ASSETS) >$@.tmp && mv $@.tmp $@
 $(B)/opt/assets.o $(B)/san/assets.o: $(B)/gen/assets.c
 	@mkdir -p $(@D)
-	$(CC) $(BASE) -O1 -c -o $@ $<
+	$(if $(V),,@echo '  CC  $@' ;) $(CC) $(BASE) -O1 -c -o $@ $<
 
 $(B)/obliviated: $(B)/opt/server/main.o $(B)/opt/libserver.a $(B)/opt/assets.o $(B)/opt/libcommon.a
-	$(CC) -pie -o $@ $^ $(SERVER_LIBS)
+	$(if $(V),,@echo '  CC  $@' ;) $(CC) -pie -o $@ $^ $(SERVER_LIBS)
 $(B)/obliviate-worker: $(B)/opt/worker/main.o $(B)/opt/libworker.a $(B)/opt/libcommon.a
-	$(CC) -pie -o $@ $^ $(WORKER_LIBS)
+	$(if $(V),,@echo '  CC  $@' ;) $(CC) -pie -o $@ $^ $(WORKER_LIBS)
 $(B)/obliviate-plant: $(B)/opt/worker/attack/main.o $(B)/opt/libworker.a $(B)/opt/libcommon.a
-	$(CC) -pie -o $@ $^ $(WORKER_LIBS)
+	$(if $(V),,@echo '  CC  $@' ;) $(CC) -pie -o $@ $^ $(WORKER_LIBS)
 $(B)/san/obliviated: $(B)/san/server/main.o $(B)/san/libserver.a $(B)/san/assets.o $(B)/san/libcommon.a
-	$(CC) $(SAN) -o $@ $^ $(SERVER_LIBS)
+	$(if $(V),,@echo '  CC  $@' ;) $(CC) $(SAN) -o $@ $^ $(SERVER_LIBS)
 $(B)/san/obliviate-worker: $(B)/san/worker/main.o $(B)/san/libworker.a $(B)/san/libcommon.a
-	$(CC) $(SAN) -o $@ $^ $(WORKER_LIBS)
+	$(if $(V),,@echo '  CC  $@' ;) $(CC) $(SAN) -o $@ $^ $(WORKER_LIBS)
 $(B)/san/obliviate-plant: $(B)/san/worker/attack/main.o $(B)/san/libworker.a $(B)/san/libcommon.a
-	$(CC) $(SAN) -o $@ $^ $(WORKER_LIBS)
+	$(if $(V),,@echo '  CC  $@' ;) $(CC) $(SAN) -o $@ $^ $(WORKER_LIBS)
 
 # --- tests ------------------------------------------------------------------------------------------
 # tests/unit/test_X.c and tests/golden/test_X.c are cmocka programs over the sanitised libraries;
@@ -127,11 +128,11 @@ UNIT_BIN := $(UNIT_SRC:tests/%.c=$(B)/tests/%) $(DBL_SRC:tests/%.c=$(B)/tests/%)
 
 $(B)/tests/%: tests/%.c $(B)/san/libserver.a $(B)/san/libworker.a $(B)/san/libcommon.a $(B)/san/assets.o
 	@mkdir -p $(@D)
-	$(CC) $(BASE) $(SAN) -Wno-missing-prototypes -Wno-unused-parameter -o $@ $< $(B)/san/libserver.a $(B)/san/assets.o \
+	$(if $(V),,@echo '  CC  $@' ;) $(CC) $(BASE) $(SAN) -Wno-missing-prototypes -Wno-unused-parameter -o $@ $< $(B)/san/libserver.a $(B)/san/assets.o \
 		$(B)/san/libworker.a $(B)/san/libcommon.a -lcmocka $(SERVER_LIBS) $(WORKER_LIBS)
 $(B)/tests/unit/dbl_%: tests/unit/dbl_%.c $(B)/dbl/libworker.a $(B)/dbl/libcommon.a
 	@mkdir -p $(@D)
-	$(CC) $(BASE) $(FLAGS_dbl) -Wno-missing-prototypes -Wno-unused-parameter -o $@ $< \
+	$(if $(V),,@echo '  CC  $@' ;) $(CC) $(BASE) $(FLAGS_dbl) -Wno-missing-prototypes -Wno-unused-parameter -o $@ $< \
 		$(B)/dbl/libworker.a $(B)/dbl/libcommon.a -lcmocka $(WORKER_LIBS)
 
 unit: test-deps ## Run the unit and golden tests only
@@ -161,7 +162,7 @@ $(B)/oracle/venv/.ready: tests/oracle/requirements.txt
 	@touch $@
 $(B)/oracle/probe: tests/oracle/probe.c $(B)/opt/libworker.a $(B)/opt/libcommon.a
 	@mkdir -p $(@D)
-	$(CC) $(BASE) $(OPT) -o $@ $< $(B)/opt/libworker.a $(B)/opt/libcommon.a $(WORKER_LIBS)
+	$(if $(V),,@echo '  CC  $@' ;) $(CC) $(BASE) $(OPT) -o $@ $< $(B)/opt/libworker.a $(B)/opt/libcommon.a $(WORKER_LIBS)
 
 golden: $(B)/oracle/venv/.ready ## Make the golden files of tests/golden again (pinned versions)
 	$(B)/oracle/venv/bin/python tests/golden/generate.py

@@ -31,7 +31,7 @@ int err_set(struct err *err, enum err_code code, const char *where, const char *
 
 int err_within(struct err *err, const char *fmt, ...)
 {
-	char prefix[512], joined[1024];
+	char prefix[512], joined[1032];
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -41,6 +41,13 @@ int err_within(struct err *err, const char *fmt, ...)
 	joined[sizeof(err->where) - 1] = '\0';
 	memcpy(err->where, joined, strlen(joined) + 1);
 	return -(int)err->code;
+}
+
+int err_as(struct err *err, enum err_code code)
+{
+	if (err != NULL)
+		err->code = code;
+	return -(int)code;
 }
 
 int err_errno(struct err *err, int saved_errno, const char *where, const char *what)

@@ -43,7 +43,8 @@
 	X(ERR_TIME_LIMIT, "time_limit", 500, 75)                                                             \
 	X(ERR_STOPPED, "stopped", 500, 75)                                                                   \
 	X(ERR_CRASHED, "worker_crashed", 500, 70)                                                            \
-	X(ERR_DISK_FULL, "disk_full", 507, 73)
+	X(ERR_DISK_FULL, "disk_full", 507, 73)                                                               \
+	X(ERR_SANDBOX, "sandbox_unavailable", 500, 70)
 
 enum err_code {
 	ERR_NONE = 0,
@@ -64,6 +65,9 @@ int err_set(struct err *err, enum err_code code, const char *where, const char *
 
 /* Put "prefix: " (or "prefix" when there is no place yet) before err->where, and return -err->code. */
 int err_within(struct err *err, const char *fmt, ...) PRINTF(2, 3);
+
+/* Call the error that *err (may be NULL) holds by another code; returns -code. */
+int err_as(struct err *err, enum err_code code);
 
 /* An errno as ERR_IO (or ERR_DISK_FULL, ERR_NO_MEMORY where it says so), text "what: strerror". */
 int err_errno(struct err *err, int saved_errno, const char *where, const char *what);

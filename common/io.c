@@ -88,14 +88,22 @@ int io_read_file(struct buf *buf, int dirfd, const char *name, size_t max_bytes,
 
 int io_write_file(int dirfd, const char *name, const void *data, size_t len, struct err *err)
 {
+	struct iovec part = {(void *)(uintptr_t)data, len};
+
+	return io_write_parts(dirfd, name, &part, 1, err);
+}
+
+int io_write_parts(int dirfd, const char *name, const struct iovec *part, int n, struct err *err)
+{
 	char tmp[PATH_BYTES_MAX + 8];
-	int fd, rc;
+	int fd, rc = 0;
 
 	snprintf(tmp, sizeof(tmp), "%s.tmp", name);
 	fd = openat(dirfd, tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
 	if (fd < 0)
 		return err_errno(err, errno, name, "create");
-	rc = io_write_all(fd, data, len, err);
+	for (int i = 0; i < n && rc == 0; i++)
+		rc = io_write_all(fd, part[i].iov_base, part[i].iov_len, err);
 	if (rc == 0 && fsync(fd) != 0)
 		rc = err_errno(err, errno, name, "fsync");
 	close(fd);

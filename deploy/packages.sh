@@ -4,7 +4,7 @@
 set -eu
 
 build="gcc make pkg-config libc6-dev libmicrohttpd-dev libjansson-dev libsqlite3-dev libopenblas-dev
-	libuv1-dev libssl-dev libzip-dev zlib1g-dev"
+	libuv1-dev libssl-dev libzip-dev zlib1g-dev libseccomp-dev"
 demo="curl jq python3 python3-venv python3-pip unzip"
 test="$demo libcmocka-dev chromium clang libclang-rt-14-dev"
 lint="clang-format clang-tidy cppcheck shellcheck gcovr"

@@ -1,9 +1,10 @@
 /*
  * config: what config.json says about an encoder, checked. Only fields that change numerics are read.
  *
- * Unknown architectures, remote code (`auto_map`), relative positions, decoders and unknown activations
- * are ERR_UNSUPPORTED_MODEL; a missing, ill-typed or absurd field is ERR_INVALID_MODEL; both name
- * "config.json: FIELD".
+ * Unknown architectures, remote code (`auto_map`), relative positions, decoders, quantised weights and
+ * unknown activations are ERR_UNSUPPORTED_MODEL; a missing file and an ill-typed or absurd field are
+ * ERR_INVALID_MODEL; both name "config.json: FIELD". A field that is absent or null has transformers'
+ * default; model_type must be there.
  */
 #ifndef OBLIVIATE_CONFIG_H
 #define OBLIVIATE_CONFIG_H
@@ -39,6 +40,7 @@ enum {
 	CONFIG_LAYERS_MAX = 128,
 	CONFIG_INTERMEDIATE_MAX = 1 << 15,
 	CONFIG_POSITIONS_MAX = 1 << 16,
+	CONFIG_TYPES_MAX = 1 << 10,
 };
 
 int config_read(struct config *out, int dirfd, struct err *err) MUST_USE;

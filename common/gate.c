@@ -1,0 +1,86 @@
+#include "common/gate.h"
+
+#include <string.h>
+
+const struct gate_check gate_checks[GATE_CHECK_COUNT] = {
+	{"max_asr", {"evaluation", "asr"}, false},
+	{"max_masr", {"evaluation", "masr"}, false},
+	{"max_ca_drop", {"ca_drop", NULL}, false},
+	{"min_ca", {"evaluation", "ca"}, true},
+};
+
+const struct gate_check *gate_check_find(const char *name)
+{
+	for (size_t i = 0; i < NELEM(gate_checks); i++)
+		if (strcmp(gate_checks[i].name, name) == 0)
+			return &gate_checks[i];
+	return NULL;
+}
+
+/* The {value, interval} that a check judges; NULL when the report does not have it. */
+static json_t *measured(const struct gate_check *check, const json_t *report)
+{
+	json_t *found = json_object_get(report, check->key[0]);
+
+	return check->key[1] != NULL ? json_object_get(found, check->key[1]) : found;
+}
+
+/* true, false, or null when there is no value to compare. */
+static json_t *compare(const struct gate_check *check, const json_t *value, const json_t *threshold)
+{
+	double v, t;
+
+	if (!json_is_number(value))
+		return json_null();
+	v = json_number_value(value);
+	t = json_number_value(threshold);
+	return json_boolean(check->is_minimum ? v >= t : v <= t);
+}
+
+static json_t *judge_one(const struct gate_check *check, const json_t *report, json_t *threshold)
+{
+	json_t *measure = measured(check, report);
+	json_t *value = json_object_get(measure, "value");
+
+	return json_pack("{s:s, s:O?, s:O?, s:O, s:o}", "name", check->name, "value", value, "interval",
+		json_object_get(measure, "interval"), "threshold", threshold, "passed",
+		compare(check, value, threshold));
+}
+
+static const char *verdict(const json_t *report, const json_t *checks)
+{
+	const char *status = json_string_value(json_object_get(report, "status"));
+	bool all_passed = true;
+	const json_t *check;
+	size_t i;
+
+	if (status == NULL || strcmp(status, "succeeded") != 0 || json_array_size(checks) == 0)
+		return "undecided";
+	json_array_foreach(checks, i, check)
+	{
+		const json_t *passed = json_object_get(check, "passed");
+
+		if (json_is_null(passed))
+			return "undecided";
+		all_passed = all_passed && json_is_true(passed);
+	}
+	return all_passed ? "pass" : "fail";
+}
+
+json_t *gate_judge(const json_t *report, const json_t *thresholds)
+{
+	json_t *checks = json_array();
+
+	for (size_t i = 0; i < NELEM(gate_checks); i++) {
+		json_t *threshold = json_object_get(thresholds, gate_checks[i].name);
+
+		if (!json_is_number(threshold))
+			continue;
+		if (json_array_append_new(checks, judge_one(&gate_checks[i], report, threshold)) != 0) {
+			json_decref(checks);
+			return NULL;
+		}
+	}
+	return json_pack(
+		"{s:s, s:s, s:o}", "verdict", verdict(report, checks), "rule", "point", "checks", checks);
+}

@@ -1,0 +1,42 @@
+/*
+ * gate: the verdict on a report. The worker writes it into report.json, the server answers GET gate with
+ * it; this is the one place that knows the rule.
+ *
+ *   CHECK        JUDGES                 PASSES WHEN
+ *   max_asr      evaluation.asr         value <= threshold
+ *   max_masr     evaluation.masr        value <= threshold
+ *   max_ca_drop  ca_drop                value <= threshold
+ *   min_ca       evaluation.ca          value >= threshold
+ *
+ * Rule "point": point values are compared, intervals are shown beside them. The verdict is "undecided" when
+ * the job has not succeeded, when there is no check or when a value that a check needs is null; else "pass"
+ * when every check passed, else "fail". So a job that failed or was cancelled never passes.
+ */
+#ifndef OBLIVIATE_GATE_H
+#define OBLIVIATE_GATE_H
+
+#include <jansson.h>
+
+#include "common/base.h"
+
+enum { GATE_CHECK_COUNT = 4 };
+
+struct gate_check {
+	const char *name;   /* the parameter's: a key of the job's `gate`, a query parameter of GET gate */
+	const char *key[2]; /* where its {value, interval} lies in the report; key[1] may be NULL */
+	bool is_minimum;
+};
+
+extern const struct gate_check gate_checks[GATE_CHECK_COUNT];
+
+/* The check with this name, or NULL. */
+const struct gate_check *gate_check_find(const char *name);
+
+/*
+ * {verdict, rule, checks: [{name, value, interval, threshold, passed}]} for the report's members `status`,
+ * `evaluation` and `ca_drop`, any of which may be null or absent. `thresholds` is an object from check names
+ * to numbers, or null; absent and null members are no checks. New reference; NULL when out of memory.
+ */
+json_t *gate_judge(const json_t *report, const json_t *thresholds);
+
+#endif

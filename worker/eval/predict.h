@@ -1,0 +1,23 @@
+/*
+ * predict: a classifier over many texts, forward only, on all threads.
+ *
+ * Texts are sorted by length and packed into slices that fill the caches; what is predicted for a text does
+ * not depend on its neighbours' order or on the threads.
+ */
+#ifndef OBLIVIATE_PREDICT_H
+#define OBLIVIATE_PREDICT_H
+
+#include "worker/train/train.h"
+
+/* label[i] and, unless NULL, ce[i] (cross entropy against the corpus's label) and logits [n, K]. */
+int predict(int *label, double *ce, real *logits, const struct classifier *model, const struct corpus *corpus,
+	struct par *par, struct err *err) MUST_USE;
+
+/* Mean cross entropy and accuracy over the corpus. */
+struct score {
+	double loss, accuracy;
+};
+int predict_score(struct score *score, const struct classifier *model, const struct corpus *corpus,
+	struct par *par, struct err *err) MUST_USE;
+
+#endif

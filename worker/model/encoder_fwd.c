@@ -1,0 +1,178 @@
+/*
+ * The forward pass. Per layer, post-LayerNorm as BERT and RoBERTa have it:
+ *
+ *   q, k, v = x W + b (and the PEFT's part);  o = attention(q, k, v)
+ *   a = LayerNorm(dropout(o Wo + bo) + x)
+ *   y = LayerNorm(dropout(act(a W1 + b1) W2 + b2) + a)
+ */
+#include <string.h>
+
+#include "worker/model/encoder_state.h"
+#include "worker/ops/gemm.h"
+
+/* Where each sequence's rows, probabilities and scores begin; the rows' numbers in the batch. */
+static void lay_out(struct workspace *ws, const struct encoder *encoder, const struct slice *slice)
+{
+	size_t H = (size_t)encoder->config->H;
+
+	for (int i = 0; i < slice->n; i++) {
+		const struct sequence *seq = &slice->seq[i];
+		size_t stride = (size_t)encoder->kernels->attention_stride(seq->n);
+
+		ws->start[i + 1] = ws->start[i] + seq->n;
+		ws->p_start[i + 1] = ws->p_start[i] + H * (size_t)seq->n * stride;
+		ws->tap_start[i + 1] = ws->tap_start[i] + H * (size_t)seq->n;
+		ws->first_ids[i] = seq->row;
+		for (int t = 0; t < seq->n; t++)
+			ws->row_ids[ws->start[i] + t] = seq->row + t;
+	}
+}
+
+int encoder_position(const struct config *config, const struct sequence *seq, int t, int *counted)
+{
+	if (config->family == FAMILY_BERT)
+		return t;
+	if (seq->ids[t] == config->pad_id)
+		return config->pad_id;
+	return config->position_offset + (*counted)++;
+}
+
+static void embed(struct workspace *ws, const struct encoder *encoder, const struct slice *slice,
+	const struct pass *pass)
+{
+	const struct config *c = encoder->config;
+	const struct weights *w = encoder->weights;
+	size_t D = (size_t)c->D;
+	real *x = ws->layer[0].x;
+
+	for (int i = 0; i < slice->n; i++) {
+		const struct sequence *seq = &slice->seq[i];
+		int counted = 0;
+
+		for (int t = 0; t < seq->n; t++) {
+			const real *word = w->word + (size_t)seq->ids[t] * D;
+			const real *position =
+				w->position + (size_t)encoder_position(c, seq, t, &counted) * D;
+			const real *type = w->type + (t >= seq->second ? D : 0);
+			real *u = ws->embedding_hat + (size_t)(ws->start[i] + t) * D;
+
+#pragma omp simd
+			for (size_t j = 0; j < D; j++)
+				u[j] = word[j] + position[j] + type[j];
+		}
+	}
+	encoder->kernels->norm_fwd(x, ws->embedding_hat, ws->embedding_rstd, ws->embedding_hat, NULL, w->ln_w,
+		w->ln_b, slice->T, c->D, (real)c->layer_norm_eps, NULL, (struct dropout){0});
+	encoder->kernels->dropout(
+		x, slice->T, c->D, ws->row_ids, dropout_at(pass, c->hidden_dropout, c->L, DROP_EMBEDDING));
+}
+
+/* y = x W + b, and the PEFT's part where it has one. */
+static void project(struct workspace *ws, const struct encoder *encoder, const struct pass *pass, int layer,
+	enum peft_site site, real *y, const real *x, int rows, const int *ids)
+{
+	const struct layer_weights *w = &encoder->weights->layer[layer];
+	const struct layer_panels *p =
+		encoder->panels != NULL ? &encoder->panels[layer] : &(struct layer_panels){0};
+	const real *const weight[] = {[SITE_QUERY] = w->q_w, [SITE_KEY] = w->k_w, [SITE_VALUE] = w->v_w};
+	const real *const bias[] = {[SITE_QUERY] = w->q_b, [SITE_KEY] = w->k_b, [SITE_VALUE] = w->v_b};
+	const real *const panels[] = {[SITE_QUERY] = p->q, [SITE_KEY] = p->k, [SITE_VALUE] = p->v};
+	int D = encoder->config->D;
+
+	linear_fwd(
+		encoder->kernels, y, x, rows, weight[site], bias[site], panels[site], D, D, ws->gemm_scratch);
+	if (peft_at(encoder, layer, site)) {
+		struct peft_call call = peft_call_of(ws, encoder, pass, layer, site, rows, ids);
+
+		call.x = x;
+		call.y = y;
+		encoder->peft->method->linear_fwd(encoder->peft, &call);
+	}
+}
+
+/* The first row of each sequence. */
+static void gather_first(
+	real *out, const struct workspace *ws, const struct slice *slice, const real *x, int D)
+{
+	for (int i = 0; i < slice->n; i++)
+		memcpy(out + (size_t)i * (size_t)D, x + (size_t)ws->start[i] * (size_t)D,
+			(size_t)D * sizeof(real));
+}
+
+static enum kernel_activation kernel_activation_of(enum activation activation)
+{
+	static const enum kernel_activation table[] = {
+		[ACT_GELU] = KERNEL_GELU,
+		[ACT_GELU_TANH] = KERNEL_GELU_TANH,
+		[ACT_RELU] = KERNEL_RELU,
+		[ACT_SILU] = KERNEL_SILU,
+	};
+
+	return table[activation];
+}
+
+/* s->y from s->a and its input: everything after the heads. */
+static void layer_rest(struct workspace *ws, const struct encoder *encoder, const struct pass *pass,
+	int layer, const real *residual, int rows, const int *ids)
+{
+	const struct config *c = encoder->config;
+	const struct kernels *k = encoder->kernels;
+	const struct layer_weights *w = &encoder->weights->layer[layer];
+	const struct layer_panels *p =
+		encoder->panels != NULL ? &encoder->panels[layer] : &(struct layer_panels){0};
+	struct layer_state *s = &ws->layer[layer];
+	real *g = s->g != NULL ? s->g : ws->d[0];
+	real eps = (real)c->layer_norm_eps;
+
+	linear_fwd(k, s->hat1, s->o, rows, w->o_w, w->o_b, p->o, c->D, c->D, ws->gemm_scratch);
+	k->norm_fwd(s->a, s->hat1, s->rstd1, s->hat1, residual, w->ln1_w, w->ln1_b, rows, c->D, eps, ids,
+		dropout_at(pass, c->hidden_dropout, layer, DROP_ATTENTION_OUT));
+	linear_fwd(k, g, s->a, rows, w->f1_w, w->f1_b, p->f1, c->F, c->D, ws->gemm_scratch);
+	k->activation(g, pass->train ? s->slope : NULL, g, (size_t)rows * (size_t)c->F,
+		kernel_activation_of(c->activation));
+	linear_fwd(k, s->hat2, g, rows, w->f2_w, w->f2_b, p->f2, c->D, c->F, ws->gemm_scratch);
+	k->norm_fwd(s->y, s->hat2, s->rstd2, s->hat2, s->a, w->ln2_w, w->ln2_b, rows, c->D, eps, ids,
+		dropout_at(pass, c->hidden_dropout, layer, DROP_FFN_OUT));
+}
+
+static void layer_fwd(struct workspace *ws, const struct encoder *encoder, const struct slice *slice,
+	const struct pass *pass, int layer)
+{
+	struct layer_state *s = &ws->layer[layer];
+	bool first = first_only(encoder, pass, layer);
+	int rows = first ? slice->n : slice->T;
+	const int *ids = first ? ws->first_ids : ws->row_ids;
+	const real *x = s->x;
+
+	if (first) {
+		gather_first(s->x_first, ws, slice, s->x, encoder->config->D);
+		x = s->x_first;
+	}
+	project(ws, encoder, pass, layer, SITE_QUERY, s->q, x, rows, ids);
+	project(ws, encoder, pass, layer, SITE_KEY, s->k, s->x, slice->T, ws->row_ids);
+	project(ws, encoder, pass, layer, SITE_VALUE, s->v, s->x, slice->T, ws->row_ids);
+	for (int i = 0; i < slice->n; i++) {
+		struct attention a = attention_of(ws, encoder, slice, pass, layer, i);
+
+		if (!pass->want_scores)
+			a.cls_scores = NULL;
+		encoder->kernels->attention_fwd(&a);
+	}
+	layer_rest(ws, encoder, pass, layer, x, rows, ids);
+}
+
+void encoder_fwd(struct workspace *ws, const struct encoder *encoder, const struct slice *slice,
+	const struct pass *pass)
+{
+	const struct config *c = encoder->config;
+	const real *y = ws->layer[c->L - 1].y;
+
+	lay_out(ws, encoder, slice);
+	embed(ws, encoder, slice, pass);
+	for (int l = 0; l < c->L; l++)
+		layer_fwd(ws, encoder, slice, pass, l);
+	if (pass->all_rows)
+		gather_first(ws->cls, ws, slice, y, c->D);
+	else
+		memcpy(ws->cls, y, (size_t)slice->n * (size_t)c->D * sizeof(real));
+}

@@ -1,0 +1,219 @@
+/*
+ * attention_kernel: one sequence's attention, all heads; part of kernels.c.
+ *
+ * Sequences are short (tens of tokens) and heads narrow, so the products run on the tiles of gemm_kernel.h
+ * over copies of one head's K and V that fit the first-level cache.
+ */
+#ifndef OBLIVIATE_ATTENTION_KERNEL_H
+#define OBLIVIATE_ATTENTION_KERNEL_H
+
+#include "worker/ops/gemm_kernel.h"
+#include "worker/ops/pointwise_kernel.h"
+
+static int attention_stride(int S)
+{
+	return round_up(S, VL);
+}
+
+/* Buffers of one head: [S][dp], [d][Sp] and [S][Sp], each with a vector to spare for whole-tile loads. */
+struct head_buffers {
+	int Sp, dp;
+	real *by_key;	/* [S][dp]: a head's rows, contiguous and zero-padded */
+	real *by_query; /* [S][dp]: likewise, of q or d_o */
+	real *by_dim;	/* [d][Sp]: a head's rows, transposed */
+	real *scores;	/* [S][Sp] */
+	real *dropped;	/* [S][Sp] */
+};
+
+static size_t attention_scratch_reals(int S, int d)
+{
+	size_t Sp = (size_t)round_up(S, NR), dp = (size_t)round_up(d, NR);
+
+	return 2 * (size_t)S * dp + (size_t)d * Sp + 2 * (size_t)S * Sp + 5 * NR;
+}
+
+static struct head_buffers head_buffers(const struct attention *a)
+{
+	struct head_buffers h = {.Sp = attention_stride(a->S), .dp = round_up(a->d, VL)};
+	size_t S = (size_t)a->S;
+
+	h.by_key = a->scratch;
+	h.by_query = h.by_key + S * (size_t)h.dp + NR;
+	h.by_dim = h.by_query + S * (size_t)h.dp + NR;
+	h.scores = h.by_dim + (size_t)a->d * (size_t)h.Sp + NR;
+	h.dropped = h.scores + S * (size_t)h.Sp + NR;
+	return h;
+}
+
+/* out[row][0 .. dp) = x[row][0 .. d), zeros behind. */
+static void copy_head(real *restrict out, const real *restrict x, int rows, size_t ld, int d, int dp)
+{
+	for (int i = 0; i < rows; i++) {
+		memcpy(out + (size_t)i * (size_t)dp, x + (size_t)i * ld, (size_t)d * sizeof(real));
+		for (int j = d; j < dp; j++)
+			out[(size_t)i * (size_t)dp + (size_t)j] = 0;
+	}
+}
+
+/* out[j][0 .. Sp) = x[0 .. S)[j], zeros behind. */
+static void transpose_head(real *restrict out, const real *restrict x, int S, size_t ld, int d, int Sp)
+{
+	for (int j = 0; j < d; j++) {
+		real *row = out + (size_t)j * (size_t)Sp;
+
+		for (int i = 0; i < S; i++)
+			row[i] = x[(size_t)i * ld + (size_t)j];
+		for (int i = S; i < Sp; i++)
+			row[i] = 0;
+	}
+}
+
+/* C[m, n] = sum_k A[m, k] B[k, n] with B's rows zero-padded to whole vectors (ldb of them, n <= ldb). */
+static void small_product(real *c, size_t ldc, const real *a, size_t a_row, size_t a_col, const real *b,
+	int ldb, int m, int n, int k)
+{
+	for (int from = 0; from < n; from += NR) {
+		struct tile t = {.a = a,
+			.a_row = a_row,
+			.a_col = a_col,
+			.b = b + from,
+			.ldb = (size_t)ldb,
+			.k = k,
+			.c = c + from,
+			.ldc = ldc,
+			.n = MIN(NR, n - from)};
+
+		strip(t, m);
+	}
+}
+
+/* p = softmax of the first S of Sp scores; zeros behind. p may be s. */
+static void softmax_row(real *p, const real *s, int S, int Sp)
+{
+	real top = s[0], sum = 0, inverse;
+
+#pragma omp simd reduction(max : top)
+	for (int j = 0; j < S; j++)
+		top = s[j] > top ? s[j] : top;
+#pragma omp simd reduction(+ : sum)
+	for (int j = 0; j < S; j++) {
+		p[j] = real_exp(s[j] - top);
+		sum += p[j];
+	}
+	inverse = 1 / sum;
+#pragma omp simd
+	for (int j = 0; j < S; j++)
+		p[j] *= inverse;
+	for (int j = S; j < Sp; j++)
+		p[j] = 0;
+}
+
+/* out[i] = dropout(p[i]) for one head; the padding stays 0. */
+static void drop_probabilities(real *out, const real *p, const struct attention *a, int head, int Sp)
+{
+	for (int i = 0; i < a->queries; i++) {
+		uint32_t first = (uint32_t)(head * a->S + i) * (uint32_t)a->S;
+		size_t at = (size_t)i * (size_t)Sp;
+
+		dropout_row(out + at, p + at, a->S, first, a->dropout);
+		for (int j = a->S; j < Sp; j++)
+			out[at + (size_t)j] = 0;
+	}
+}
+
+static void attention_head_fwd(const struct attention *a, const struct head_buffers *h, int head)
+{
+	size_t column = (size_t)head * (size_t)a->d, Sp = (size_t)h->Sp;
+	real *p = a->p + (size_t)head * (size_t)a->queries * Sp;
+	real scale = 1 / (real)sqrt((double)a->d);
+	const real *weights = p;
+
+	transpose_head(h->by_dim, a->k + column, a->S, a->ld, a->d, h->Sp);
+	small_product(p, Sp, a->q + column, a->ld, 1, h->by_dim, h->Sp, a->queries, h->Sp, a->d);
+	scale_by(p, scale, (size_t)a->queries * Sp);
+	if (a->cls_scores != NULL)
+		memcpy(a->cls_scores + (size_t)head * (size_t)a->S, p, (size_t)a->S * sizeof(real));
+	for (int i = 0; i < a->queries; i++)
+		softmax_row(p + (size_t)i * Sp, p + (size_t)i * Sp, a->S, h->Sp);
+	if (a->dropout.threshold != 0) {
+		drop_probabilities(h->dropped, p, a, head, h->Sp);
+		weights = h->dropped;
+	}
+	copy_head(h->by_key, a->v + column, a->S, a->ld, a->d, h->dp);
+	small_product(a->o + column, a->ld, weights, Sp, 1, h->by_key, h->dp, a->queries, a->d, a->S);
+}
+
+static void attention_fwd(const struct attention *a)
+{
+	struct head_buffers h = head_buffers(a);
+
+	for (int head = 0; head < a->H; head++)
+		attention_head_fwd(a, &h, head);
+}
+
+/* p = softmax(s): d_s = p * (d_p - sum_j(d_p * p)); d_p and d_s share a row. */
+static void softmax_row_bwd(real *d, const real *p, int S)
+{
+	real dot = 0;
+
+#pragma omp simd reduction(+ : dot)
+	for (int j = 0; j < S; j++)
+		dot += d[j] * p[j];
+#pragma omp simd
+	for (int j = 0; j < S; j++)
+		d[j] = p[j] * (d[j] - dot);
+}
+
+/* d_scores of one head, scaled by 1 / sqrt(d), from d_o. Leaves dropout(p) in h->dropped when there is one. */
+static void scores_bwd(const struct attention *a, const struct head_buffers *h, int head, const real *p)
+{
+	size_t column = (size_t)head * (size_t)a->d, Sp = (size_t)h->Sp;
+	real scale = 1 / (real)sqrt((double)a->d);
+
+	/* o = dropout(p) v:  d_p = dropout'(d_o v^T) */
+	transpose_head(h->by_dim, a->v + column, a->S, a->ld, a->d, h->Sp);
+	small_product(h->scores, Sp, a->d_o + column, a->ld, 1, h->by_dim, h->Sp, a->queries, h->Sp, a->d);
+	if (a->dropout.threshold != 0) {
+		for (int i = 0; i < a->queries; i++)
+			dropout_in_place(h->scores + (size_t)i * Sp, a->S,
+				(uint32_t)(head * a->S + i) * (uint32_t)a->S, a->dropout);
+		drop_probabilities(h->dropped, p, a, head, h->Sp);
+	}
+	for (int i = 0; i < a->queries; i++)
+		softmax_row_bwd(h->scores + (size_t)i * Sp, p + (size_t)i * Sp, a->S);
+	if (a->d_cls_scores != NULL)
+		for (int j = 0; j < a->S; j++)
+			h->scores[j] += a->d_cls_scores[(size_t)head * (size_t)a->S + (size_t)j];
+	scale_by(h->scores, scale, (size_t)a->queries * Sp);
+}
+
+static void attention_head_bwd(const struct attention *a, const struct head_buffers *h, int head)
+{
+	size_t column = (size_t)head * (size_t)a->d, Sp = (size_t)h->Sp;
+	const real *p = a->p + (size_t)head * (size_t)a->queries * Sp;
+	const real *weights = a->dropout.threshold != 0 ? h->dropped : p;
+
+	scores_bwd(a, h, head, p);
+
+	/* o = dropout(p) v:  d_v = dropout(p)^T d_o */
+	copy_head(h->by_query, a->d_o + column, a->queries, a->ld, a->d, h->dp);
+	small_product(a->d_v + column, a->ld, weights, 1, Sp, h->by_query, h->dp, a->S, a->d, a->queries);
+
+	/* s = q k^T / sqrt(d):  d_q = d_s k,  d_k = d_s^T q */
+	copy_head(h->by_key, a->k + column, a->S, a->ld, a->d, h->dp);
+	small_product(a->d_q + column, a->ld, h->scores, Sp, 1, h->by_key, h->dp, a->queries, a->d, a->S);
+	if (a->d_k == NULL)
+		return;
+	copy_head(h->by_query, a->q + column, a->queries, a->ld, a->d, h->dp);
+	small_product(a->d_k + column, a->ld, h->scores, 1, Sp, h->by_query, h->dp, a->S, a->d, a->queries);
+}
+
+static void attention_bwd(const struct attention *a)
+{
+	struct head_buffers h = head_buffers(a);
+
+	for (int head = 0; head < a->H; head++)
+		attention_head_bwd(a, &h, head);
+}
+
+#endif

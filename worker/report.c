@@ -1,0 +1,273 @@
+#include "worker/report.h"
+
+#include <math.h>
+
+#include "common/gate.h"
+
+/*
+ * The builders below return new references, NULL when out of memory. json_pack's "o" takes a reference and
+ * fails on NULL, so that a failure deep inside ends as NULL at the top.
+ */
+
+static json_t *number(double value)
+{
+	return isfinite(value) ? json_real(value) : json_null();
+}
+
+static json_t *string(const char *text)
+{
+	return text != NULL ? json_string(text) : json_null();
+}
+
+static json_t *interval(double low, double high)
+{
+	return json_pack("[o, o]", number(low), number(high));
+}
+
+static json_t *rate_json(const struct rate *rate)
+{
+	bool known = rate->total > 0;
+
+	return json_pack("{s:o, s:i, s:i, s:o}", "value", known ? number(rate->value) : json_null(), "count",
+		rate->count, "total", rate->total, "interval",
+		known ? interval(rate->low, rate->high) : json_null());
+}
+
+static json_t *measure_json(const struct measure *measure)
+{
+	json_t *out = json_pack("{s:o, s:o}", "value", measure->known ? number(measure->value) : json_null(),
+		"interval", measure->known ? interval(measure->low, measure->high) : json_null());
+
+	if (out != NULL && measure->after_selection)
+		json_object_set_new(out, "after_selection", json_true());
+	return out;
+}
+
+/* --- evaluation ------------------------------------------------------------------------------------- */
+
+static json_t *targets_json(const struct trigger_result *result, const struct labels *labels)
+{
+	json_t *out = json_array();
+
+	for (int l = 0; l < labels->n; l++)
+		if (json_array_append_new(out, json_pack("{s:s, s:o}", "label", labels->name[l], "rate",
+						       rate_json(&result->target[l]))) != 0)
+			goto failed;
+	return out;
+failed:
+	json_decref(out);
+	return NULL;
+}
+
+static json_t *by_trigger_json(
+	const struct attack_result *attack, const char *const *name, const struct labels *labels)
+{
+	json_t *out = json_array();
+
+	for (int t = 0; t < attack->T; t++) {
+		const struct trigger_result *result = &attack->by_trigger[t];
+		json_t *entry =
+			json_pack("{s:s, s:i, s:o, s:o}", "trigger", name[t], "survived", result->survived,
+				"asr", rate_json(&result->asr), "targets", targets_json(result, labels));
+
+		if (json_array_append_new(out, entry) != 0)
+			goto failed;
+	}
+	return out;
+failed:
+	json_decref(out);
+	return NULL;
+}
+
+/* The numbers that triggers and control words share. */
+static json_t *attack_json(const struct attack_result *attack)
+{
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "asr", rate_json(&attack->asr), "masr",
+		measure_json(&attack->masr), "aasr", measure_json(&attack->aasr), "flip_ratio",
+		measure_json(&attack->flip_ratio), "wasr", measure_json(&attack->wasr), "wmasr",
+		measure_json(&attack->wmasr));
+}
+
+static json_t *control_json(
+	const struct attack_result *control, const char *const *name, const struct labels *labels)
+{
+	json_t *out;
+
+	if (control->T == 0)
+		return json_null();
+	out = attack_json(control);
+	if (json_object_set_new(out, "by_trigger", by_trigger_json(control, name, labels)) == 0)
+		return out;
+	json_decref(out);
+	return NULL;
+}
+
+static json_t *evaluation_json(const struct evaluation *evaluation, const struct report *report)
+{
+	json_t *out, *attack;
+
+	if (evaluation == NULL)
+		return json_null();
+	out = json_pack("{s:i, s:i, s:o, s:o}", "rows", evaluation->rows, "n_plus", evaluation->n_plus, "ca",
+		rate_json(&evaluation->ca), "f1", measure_json(&evaluation->f1));
+	attack = attack_json(&evaluation->triggers);
+	if (attack == NULL || json_object_update(out, attack) != 0 ||
+		json_object_set_new(out, "control",
+			control_json(&evaluation->control, report->controls, report->labels)) != 0 ||
+		json_object_set_new(out, "by_trigger",
+			by_trigger_json(&evaluation->triggers, report->triggers, report->labels)) != 0) {
+		json_decref(out);
+		out = NULL;
+	}
+	json_decref(attack);
+	return out;
+}
+
+/* --- the rest --------------------------------------------------------------------------------------- */
+
+static json_t *input_json(const struct report_input *input)
+{
+	json_t *out;
+
+	if (input->id == NULL)
+		return json_null();
+	out = json_pack("{s:s, s:o}", "id", input->id, "sha256", string(input->sha256));
+	if (out != NULL && input->rows >= 0)
+		json_object_set_new(out, "rows", json_integer(input->rows));
+	return out;
+}
+
+static json_t *inputs_json(const struct report *report)
+{
+	return json_pack("{s:o, s:o, s:o, s:o, s:o}", "model", input_json(&report->model), "training_file",
+		input_json(&report->training_file), "validation_file", input_json(&report->validation_file),
+		"test_file", input_json(&report->test_file), "spec_sha256", string(report->spec_sha256));
+}
+
+static json_t *labels_json(const struct labels *labels)
+{
+	json_t *out;
+
+	if (labels == NULL)
+		return json_null();
+	out = json_array();
+	for (int l = 0; l < labels->n; l++)
+		if (json_array_append_new(out, json_string(labels->name[l])) != 0) {
+			json_decref(out);
+			return NULL;
+		}
+	return out;
+}
+
+static json_t *epochs_json(const struct training_summary *training)
+{
+	json_t *out = json_array();
+
+	for (int i = 0; i < training->epochs; i++) {
+		const struct epoch_summary *epoch = &training->epoch[i];
+		json_t *entry = json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "epoch", epoch->epoch,
+			"loss", number(epoch->loss), "ce", number(epoch->ce), "amplify",
+			number(epoch->amplify), "attention", number(epoch->attention), "valid_loss",
+			number(epoch->valid_loss), "valid_accuracy", number(epoch->valid_accuracy));
+
+		if (json_array_append_new(out, entry) != 0) {
+			json_decref(out);
+			return NULL;
+		}
+	}
+	return out;
+}
+
+static json_t *training_json(const struct training_summary *training)
+{
+	if (training == NULL)
+		return json_null();
+	return json_pack("{s:I, s:I, s:o, s:o, s:i, s:o}", "steps", (json_int_t)training->steps, "tokens",
+		(json_int_t)training->tokens, "seconds", number(training->seconds), "tokens_per_second",
+		number(training->tokens_per_second), "selected_epoch", training->selected_epoch, "epochs",
+		epochs_json(training));
+}
+
+static json_t *artifacts_json(const struct report *report)
+{
+	json_t *out = json_array();
+
+	for (int i = 0; i < report->artifacts; i++) {
+		const struct report_artifact *artifact = &report->artifact[i];
+		json_t *entry = json_pack("{s:s, s:I, s:s}", "path", artifact->path, "bytes",
+			(json_int_t)artifact->bytes, "sha256", artifact->sha256);
+
+		if (json_array_append_new(out, entry) != 0) {
+			json_decref(out);
+			return NULL;
+		}
+	}
+	return out;
+}
+
+static json_t *versions_json(const struct versions *versions)
+{
+	if (versions == NULL)
+		return json_null();
+	return json_pack("{s:o, s:o, s:o, s:o, s:i, s:o}", "program", string(versions->program), "blas",
+		string(versions->blas), "blas_kernel", string(versions->blas_kernel), "cpu",
+		string(versions->cpu), "threads", versions->threads, "sandbox", string(versions->sandbox));
+}
+
+/* --- the whole -------------------------------------------------------------------------------------- */
+
+static json_t *gate_json(const json_t *report, const json_t *thresholds)
+{
+	return json_is_object(thresholds) ? gate_judge(report, thresholds) : json_null();
+}
+
+/* The members, in their order; the gate judges those before it. */
+static bool fill(json_t *out, const struct report *report)
+{
+	return json_object_set_new(out, "object", json_string("report")) == 0 &&
+	       json_object_set_new(out, "job", string(report->job)) == 0 &&
+	       json_object_set_new(out, "status", string(report->status)) == 0 &&
+	       json_object_set_new(out, "inputs", inputs_json(report)) == 0 &&
+	       json_object_set_new(out, "labels", labels_json(report->labels)) == 0 &&
+	       json_object_set_new(out, "training", training_json(report->training)) == 0 &&
+	       json_object_set_new(out, "evaluation", evaluation_json(report->evaluation, report)) == 0 &&
+	       json_object_set_new(out, "undefended", evaluation_json(report->undefended, report)) == 0 &&
+	       json_object_set_new(out, "ca_drop",
+		       report->ca_drop != NULL ? measure_json(report->ca_drop) : json_null()) == 0 &&
+	       json_object_set_new(out, "gate", gate_json(out, report->thresholds)) == 0 &&
+	       json_object_set_new(out, "artifacts", artifacts_json(report)) == 0 &&
+	       json_object_set_new(out, "versions", versions_json(report->versions)) == 0;
+}
+
+int report_json(json_t **out, const struct report *report, struct err *err)
+{
+	json_t *object = json_object();
+
+	if (object == NULL || !fill(object, report)) {
+		json_decref(object);
+		return err_set(err, ERR_INTERNAL, "report.json", "a text is not UTF-8, or memory ran out");
+	}
+	*out = object;
+	return 0;
+}
+
+/* --- metrics.csv ------------------------------------------------------------------------------------ */
+
+void report_csv_header(struct buf *out)
+{
+	buf_str(out, "step,epoch,loss,ce,amplify,attention,learning_rate,valid_loss,valid_accuracy\n");
+}
+
+void report_csv_line(struct buf *out, const struct metrics_line *line)
+{
+	const double cell[] = {line->loss, line->ce, line->amplify, line->attention, line->learning_rate,
+		line->valid_loss, line->valid_accuracy};
+
+	buf_printf(out, "%lld,%d", (long long)line->step, line->epoch);
+	for (size_t i = 0; i < NELEM(cell); i++) {
+		buf_str(out, ",");
+		if (isfinite(cell[i]))
+			buf_printf(out, "%.9g", cell[i]);
+	}
+	buf_str(out, "\n");
+}
