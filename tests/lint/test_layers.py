@@ -31,7 +31,9 @@ def test_worker_layers_point_downwards():
     assert fault("worker/peft/lora.c", "worker/model/encoder.h")
     assert fault("worker/ops/gemm.c", "worker/data/dataset.h")
     assert fault("worker/eval/eval.c", "worker/run.h")
+    assert fault("worker/report.c", "worker/export/manifest.h")
     assert fault("worker/newlayer/x.c", "worker/base/rng.h")
+    assert not fault("worker/export/manifest.c", "worker/report.h")
     assert not fault("worker/model/encoder.c", "worker/peft/peft.h")
     assert not fault("worker/run.c", "worker/eval/metrics.h")
 
