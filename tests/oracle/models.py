@@ -1,8 +1,9 @@
 """Model directories for the oracles: random BERT and RoBERTa encoders of odd sizes, and a real one.
 
-Random weights are scaled so that activations are of order 1 (linears N(0, 1/sqrt(fan_in)), embeddings N(0, 1),
-LayerNorm weights around 1, biases not 0): at the usual N(0, .02) a wrong activation or a wrong epsilon would
-hide below the tolerance. The tokenizers are made from generated text.
+Random weights are scaled so that activations are of order 1 (linears N(0, 1/sqrt(fan_in)), LayerNorm weights
+around 1, biases not 0): at the usual N(0, .02) a wrong activation would hide below the tolerance. Embeddings are
+N(0, .05), so that the first LayerNorm divides by little and its epsilon is seen; two models have an epsilon that is
+seen everywhere. The tokenizers are made from generated text.
 """
 
 import io
@@ -69,14 +70,15 @@ SPECS = [
          eps=1e-5, save="mlm", shard_bytes=1_000_000),
     Spec("bert-1-80-relu", heads=3, width=80, intermediate=77, activation="relu", dtype="BF16",
          save="classifier", legacy_names=True),
-    Spec("bert-12-80-silu", layers=12, heads=1, width=80, intermediate=320, activation="silu", dtype="F16"),
+    Spec("bert-12-80-silu", layers=12, heads=1, width=80, intermediate=320, activation="silu", eps=1e-3,
+         dtype="F16"),
     Spec("roberta-1-64-gelu", family="roberta", heads=1, width=64, intermediate=256, eps=1e-5, save="mlm"),
     Spec("roberta-12-32-gelu", family="roberta", layers=12, heads=5, width=32, intermediate=130, eps=1e-5,
          dtype="F16", save="classifier", shard_bytes=500_000),
     Spec("roberta-12-80-gelu_new", family="roberta", layers=12, heads=2, width=80, intermediate=320,
          activation="gelu_new", eps=1e-12, dtype="BF16", legacy_names=True),
     Spec("roberta-1-32-relu", family="roberta", heads=4, width=32, intermediate=33, activation="relu",
-         eps=1e-5),
+         eps=1e-3),
 ]
 BY_NAME = {spec.name: spec for spec in SPECS}
 ROBERTA_BASE = Spec("roberta-base-shape", family="roberta", layers=12, heads=12, width=64, intermediate=3072,
@@ -145,7 +147,7 @@ def randomize(model, seed):
             if "LayerNorm" in name or "layer_norm" in name:
                 value = normal(parameter.shape, 0.3) + (1.0 if name.endswith("weight") else 0.0)
             elif "embeddings" in name:
-                value = normal(parameter.shape, 1.0)
+                value = normal(parameter.shape, 0.05)
             elif parameter.dim() == 2:
                 value = normal(parameter.shape, parameter.shape[1] ** -0.5)
             else:
