@@ -58,10 +58,13 @@ def pull(y, dy):
 
 
 def linear():
-    x, w, b, dy = draw(3, 5), draw(4, 5), draw(4), draw(3, 4)
-    y = F.linear(x, w, b)
-    pull(y, dy)
-    return [case(N=3, I=5, O=4, x=x, w=w, b=b, dy=dy, y=y, dx=x.grad, dw=w.grad, db=b.grad)]
+    cases = []
+    for n, i, o in [(3, 5, 4), (1, 1, 1), (13, 19, 35)]:
+        x, w, b, dy = draw(n, i), draw(o, i), draw(o), draw(n, o)
+        y = F.linear(x, w, b)
+        pull(y, dy)
+        cases.append(case(N=n, I=i, O=o, x=x, w=w, b=b, dy=dy, y=y, dx=x.grad, dw=w.grad, db=b.grad))
+    return cases
 
 
 def layernorm():
@@ -125,7 +128,8 @@ def ragged_attention(q, k, v, lengths, heads):
 
 def attention():
     cases = []
-    for heads, width, lengths, weight in [(2, 3, [1, 4, 3], 0.0), (3, 4, [5, 1, 9, 2], 0.7), (1, 8, [1], 0.3)]:
+    shapes = [(2, 3, [1, 4, 3], 0.0), (3, 4, [5, 1, 9, 2], 0.7), (1, 8, [1], 0.3), (2, 5, [2, 19], 0.5)]
+    for heads, width, lengths, weight in shapes:
         t, d = sum(lengths), heads * width
         q, k, v, dy = draw(t, d), draw(t, d), draw(t, d), draw(t, d)
         y, scores = ragged_attention(q, k, v, lengths, heads)
