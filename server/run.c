@@ -283,8 +283,8 @@ static int (*const on_line[])(struct run *run, const struct progress *line, stru
 static void breach(struct run *run, const struct err *err)
 {
 	if (run->breach.code == ERR_NONE)
-		err_set(&run->breach, ERR_INTERNAL, err->where, "the worker broke the protocol: %.900s",
-			err->text);
+		err_set(&run->breach, ERR_INTERNAL, "", "the worker broke the protocol: %.300s%s%.600s",
+			err->where, err->where[0] != '\0' ? ": " : "", err->text);
 	run_stop(run, RUN_BREACH);
 }
 
