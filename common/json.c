@@ -2,11 +2,11 @@
 
 #include <stdio.h>
 
-int json_parse(json_t **out, const char *data, size_t len, const char *where, struct err *err)
+static int parse(json_t **out, const char *data, size_t len, size_t flags, const char *where, struct err *err)
 {
 	json_error_t fault;
 	char place[256];
-	json_t *value = json_loadb(data, len, JSON_REJECT_DUPLICATES, &fault);
+	json_t *value = json_loadb(data, len, JSON_REJECT_DUPLICATES | flags, &fault);
 
 	if (value == NULL) {
 		snprintf(place, sizeof(place), "%s:%d:%d", where, fault.line, fault.column);
@@ -14,6 +14,32 @@ int json_parse(json_t **out, const char *data, size_t len, const char *where, st
 	}
 	*out = value;
 	return 0;
+}
+
+int json_parse(json_t **out, const char *data, size_t len, const char *where, struct err *err)
+{
+	return parse(out, data, len, 0, where, err);
+}
+
+int json_parse_wide(json_t **out, const char *data, size_t len, const char *where, struct err *err)
+{
+	return parse(out, data, len, JSON_DECODE_INT_AS_REAL, where, err);
+}
+
+bool json_is_bounded(const char *data, size_t len, size_t max)
+{
+	size_t count = 0;
+	bool in_string = false;
+
+	for (size_t i = 0; i < len; i++) {
+		if (in_string && data[i] == '\\')
+			i++;
+		else if (data[i] == '"')
+			in_string = !in_string;
+		else if (!in_string && (data[i] == ',' || data[i] == '[' || data[i] == '{'))
+			count++;
+	}
+	return count <= max;
 }
 
 static int append(const char *data, size_t len, void *arg)
