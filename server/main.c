@@ -173,10 +173,15 @@ static int serve_loop(struct server *server, struct err *err)
 	struct signals signals;
 	int rc = http_start(&server->http, server, err);
 
-	if (rc == 0)
-		rc = pool_start(&server->pool, server, err);
 	if (rc != 0)
 		return rc;
+	rc = pool_start(&server->pool, server, err);
+	if (rc != 0) {
+		http_stop(server->http, on_http_stopped);
+		uv_run(server->loop, UV_RUN_DEFAULT);
+		http_free(server->http);
+		return rc;
+	}
 	watch_signal(&signals.term, server, SIGTERM);
 	watch_signal(&signals.interrupt, server, SIGINT);
 	printf("obliviated listening on http://%s\n", http_address(server->http));

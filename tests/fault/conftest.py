@@ -1,5 +1,4 @@
 """The daemon of the API tests, with a worker that misbehaves as told (stand_in.py)."""
-import importlib.util
 import os
 import pathlib
 import time
@@ -7,11 +6,6 @@ import time
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
-_spec = importlib.util.spec_from_file_location("api_harness", HERE.parent / "api" / "conftest.py")
-harness = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(harness)
-
-start_daemon = harness.start_daemon
 FINISHED = ("succeeded", "failed", "cancelled")
 JOBS = "/v1/fine_tuning/jobs"
 
