@@ -151,7 +151,7 @@ test: test-deps ## Run all tests but the oracles (ASan and UBSan on)
 	@sh tests/run.sh $(UNIT_BIN) --pytest $(VENV)/bin/python tests/api tests/cases tests/e2e tests/fault tests/lint
 
 oracle: test-deps ## Compare with the real PyTorch, transformers, peft and tokenizers (several GB of packages)
-	@$(MAKE) --no-print-directory programs $(B)/oracle/probe $(B)/oracle/venv/.ready
+	@$(MAKE) --no-print-directory programs $(B)/oracle/probe $(B)/oracle/export $(B)/oracle/venv/.ready
 	@sh tests/run.sh --pytest $(B)/oracle/venv/bin/python tests/oracle
 
 $(B)/oracle/venv/.ready: tests/oracle/requirements.txt
@@ -160,7 +160,7 @@ $(B)/oracle/venv/.ready: tests/oracle/requirements.txt
 	$(B)/oracle/venv/bin/pip install -q --disable-pip-version-check torch==2.13.0
 	$(B)/oracle/venv/bin/pip install -q --disable-pip-version-check -r tests/oracle/requirements.txt
 	@touch $@
-$(B)/oracle/probe: tests/oracle/probe.c $(B)/opt/libworker.a $(B)/opt/libcommon.a
+$(B)/oracle/probe $(B)/oracle/export: $(B)/oracle/%: tests/oracle/%.c $(B)/opt/libworker.a $(B)/opt/libcommon.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo '  CC  $@' ;) $(CC) $(BASE) $(OPT) -o $@ $< $(B)/opt/libworker.a $(B)/opt/libcommon.a $(WORKER_LIBS)
 $(B)/oracle/tokenize: tests/oracle/tokenize.c $(B)/opt/libworker.a $(B)/opt/libcommon.a
@@ -197,6 +197,6 @@ cover: ## Line coverage of the unit and API tests
 	@sh tests/cover.sh
 
 clean: ## Remove what was built (keeps virtual environments and downloads)
-	rm -rf $(B)/opt $(B)/san $(B)/dbl $(B)/gen $(B)/tests $(B)/oracle/probe $(PROGRAMS)
+	rm -rf $(B)/opt $(B)/san $(B)/dbl $(B)/gen $(B)/tests $(B)/oracle/probe $(B)/oracle/export $(PROGRAMS)
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -174,7 +174,7 @@ int io_make_parents(int dirfd, const char *path, struct err *err)
 {
 	char part[PATH_BYTES_MAX + 1];
 
-	for (size_t i = 0; path[i] != '\0' && i < sizeof(part); i++) {
+	for (size_t i = 0; i < sizeof(part) && path[i] != '\0'; i++) {
 		if (path[i] == '/') {
 			part[i] = '\0';
 			if (mkdirat(dirfd, part, 0755) != 0 && errno != EEXIST)

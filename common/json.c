@@ -26,6 +26,22 @@ int json_parse_wide(json_t **out, const char *data, size_t len, const char *wher
 	return parse(out, data, len, JSON_DECODE_INT_AS_REAL, where, err);
 }
 
+bool json_is_bounded(const char *data, size_t len, size_t max)
+{
+	size_t count = 0;
+	bool in_string = false;
+
+	for (size_t i = 0; i < len; i++) {
+		if (in_string && data[i] == '\\')
+			i++;
+		else if (data[i] == '"')
+			in_string = !in_string;
+		else if (!in_string && (data[i] == ',' || data[i] == '[' || data[i] == '{'))
+			count++;
+	}
+	return count <= max;
+}
+
 static int append(const char *data, size_t len, void *arg)
 {
 	struct buf *buf = arg;

@@ -20,6 +20,12 @@ int json_parse(json_t **out, const char *data, size_t len, const char *where, st
  */
 int json_parse_wide(json_t **out, const char *data, size_t len, const char *where, struct err *err) MUST_USE;
 
+/*
+ * Has the text at most max commas and opening brackets outside strings? Each may cost the parser a hundred
+ * bytes, so a hostile "[[],[],..." takes 50 times its size; ask before json_parse where the text is large.
+ */
+bool json_is_bounded(const char *data, size_t len, size_t max);
+
 /* Append the value, compact, keys in insertion order (or sorted); numbers with up to 17 digits. */
 void json_write(struct buf *buf, const json_t *value);
 void json_write_sorted(struct buf *buf, const json_t *value);

@@ -18,7 +18,7 @@ static int parse_members(struct parse *p, json_t *object, const char *place, con
 
 static void *slot(struct spec *spec, const struct spec_field *field)
 {
-	return (char *)spec + field->offset;
+	return field->offset == FIELD_NOWHERE ? NULL : (char *)spec + field->offset;
 }
 
 static int refuse(struct parse *p, const char *place, const char *expected)

@@ -42,6 +42,14 @@ void http_stop(struct http *http, void (*stopped)(struct server *server));
 /* After `stopped`. */
 void http_free(struct http *http);
 
+struct http_stats {
+	uint64_t answers[6]; /* by hundreds of the status */
+	uint64_t bytes_received;
+	size_t connections;
+	size_t streams;
+};
+void http_stats(struct http_stats *out, const struct http *http);
+
 /* ---- the request ---- */
 
 struct server *request_server(const struct request *req);

@@ -22,8 +22,12 @@ int pool_start(struct pool **out, struct server *server, struct err *err) MUST_U
 /* A job was queued: claim as soon as a slot is free. */
 void pool_wake(struct pool *pool);
 
-/* The job's row was paused or cancelled: its worker, if it has one, is told to stop, and killed after the grace. */
-void pool_stop_job(struct pool *pool, const char *job_id);
+/* The job's row was paused, or cancelled (for good): its worker, if it has one, is told to stop, and killed after the
+ * grace. */
+void pool_stop_job(struct pool *pool, const char *job_id, bool is_for_good);
+
+/* Events of all jobs on their way to the store; borrowed. */
+struct events *pool_events(struct pool *pool);
 
 /* Stop all workers (their jobs go on at the next start) and claim no more; then `stopped` is called once. */
 void pool_stop(struct pool *pool, void (*stopped)(struct server *server));

@@ -238,7 +238,7 @@ int store_next(sqlite3_stmt *stmt, struct err *err)
 
 int store_run(struct store *store, enum store_sql id, int *changes, struct err *err, const char *fmt, ...)
 {
-	sqlite3_stmt *stmt;
+	sqlite3_stmt *stmt = NULL;
 	va_list ap;
 	int rc;
 

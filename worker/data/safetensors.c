@@ -10,6 +10,9 @@
 #include "common/utf8.h"
 #include "worker/data/cursor.h"
 
+/* A tensor's entry has at most 14 commas and brackets, and may have members that nobody reads. */
+enum { HEADER_VALUES_MAX = 32 * ST_TENSORS_MAX };
+
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors are used as they lie in the file");
 
 static const struct {
@@ -104,26 +107,6 @@ static int refuse_tensor(struct err *err, const struct reader *reader, const cha
 	return err_set(err, ERR_INVALID_MODEL, where, "%s", why);
 }
 
-/*
- * Commas and opening brackets outside strings: each costs the JSON parser up to a hundred bytes, so a
- * header full of "[[[" would take 50 times its size. A tensor has 14 at most, plus what it does not need.
- */
-static bool header_is_bounded(const char *json, size_t len)
-{
-	size_t count = 0;
-	bool in_string = false;
-
-	for (size_t i = 0; i < len; i++) {
-		if (in_string && json[i] == '\\')
-			i++;
-		else if (json[i] == '"')
-			in_string = !in_string;
-		else if (!in_string && (json[i] == ',' || json[i] == '[' || json[i] == '{'))
-			count++;
-	}
-	return count <= 32 * (size_t)ST_TENSORS_MAX;
-}
-
 static bool looks_pickled(const uint8_t *data, size_t len)
 {
 	if (len < 4)
@@ -152,7 +135,7 @@ static int read_frame(struct reader *reader, const struct io_map *map, struct er
 		return refuse_byte(err, reader->file, 0, "the header is longer than the file");
 	if (reader->json[0] != '{')
 		return refuse_byte(err, reader->file, 8, "the header does not begin with '{'");
-	if (!header_is_bounded(reader->json, n))
+	if (!json_is_bounded(reader->json, n, HEADER_VALUES_MAX))
 		return refuse_byte(err, reader->file, 8, "the header has too many values");
 	reader->data = cursor.at;
 	reader->data_len = cursor_left(&cursor);

@@ -16,7 +16,7 @@ static void put_text(struct buf *out, const char *text)
 			buf_str(out, " ");
 			continue;
 		}
-		if (c < 0x80 && strchr("\\`*_{}[]<>()#+-.!|~&", c) != NULL)
+		if (c < 0x80 && strchr("\\`*_{}[]<>#|~&", c) != NULL)
 			buf_str(out, "\\");
 		buf_add(out, text, 1);
 	}

@@ -1,0 +1,94 @@
+#include "server/report.h"
+
+#include "server/gate.h"
+
+/* A member of the worker's report, or null. */
+static json_t *member(json_t *worker, const char *name)
+{
+	json_t *value = json_object_get(worker, name);
+
+	return value != NULL ? json_incref(value) : json_null();
+}
+
+/* An input: what the worker says of it (rows), and id and digest from the spec, where it was an upload. */
+static json_t *input_json(const struct spec_ref *ref, json_t *said)
+{
+	json_t *input = json_is_object(said) ? json_deep_copy(said) : json_object();
+
+	if (ref->id[0] != '\0') {
+		json_object_set_new(input, "id", json_string(ref->id));
+		json_object_set_new(input, "sha256", json_string(ref->sha256));
+	}
+	if (json_object_size(input) == 0) {
+		json_decref(input);
+		return json_null();
+	}
+	return input;
+}
+
+static json_t *inputs_json(const struct job_row *job, json_t *worker, const char *digest)
+{
+	json_t *said = json_object_get(worker, "inputs");
+	const struct spec *spec = &job->spec;
+
+	return json_pack("{s:o, s:o, s:o, s:o, s:s}", "model", input_json(&spec->model, NULL),
+		"training_file", input_json(&spec->training_file, json_object_get(said, "training_file")),
+		"validation_file",
+		input_json(&spec->validation_file, json_object_get(said, "validation_file")), "test_file",
+		input_json(&spec->test_file, json_object_get(said, "test_file")), "spec_sha256", digest);
+}
+
+static json_t *training_json(json_t *worker, json_t *epochs)
+{
+	json_t *training = json_object_get(worker, "training");
+
+	if (training != NULL)
+		return json_incref(training);
+	return json_pack("{s:O}", "epochs", epochs);
+}
+
+/* What the worker says beside the members that we know, for those who write other workers. */
+static void add_rest(json_t *report, json_t *worker)
+{
+	const char *name;
+	json_t *value;
+
+	json_object_foreach(worker, name, value) if (json_object_get(report, name) == NULL)
+		json_object_set(report, name, value);
+}
+
+static int add_gate(json_t *report, const struct job_row *job, struct err *err)
+{
+	struct gate gate;
+	json_t *verdict;
+
+	gate_from_spec(&gate, &job->spec);
+	if (gate_is_empty(&gate))
+		return 0;
+	verdict = gate_verdict(&gate, report);
+	return json_object_set_new(report, "gate", verdict) == 0 ? 0 : err_nomem(err);
+}
+
+int report_compose(json_t **out, const struct job_row *job, enum job_status status, json_t *worker,
+	json_t *epochs, json_t *artifacts, struct err *err)
+{
+	char digest[SHA256_HEX_BYTES];
+	json_t *no_epochs = json_array(), *report;
+	int rc = spec_digest(digest, &job->spec, err);
+
+	if (rc == 0) {
+		report = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:n, s:o, s:o}", "object",
+			"report", "job", job->id, "status", job_status_name(status), "inputs",
+			inputs_json(job, worker, digest), "labels", member(worker, "labels"), "training",
+			training_json(worker, epochs != NULL ? epochs : no_epochs), "evaluation",
+			member(worker, "evaluation"), "undefended", member(worker, "undefended"), "ca_drop",
+			member(worker, "ca_drop"), "gate", "artifacts",
+			artifacts != NULL ? json_incref(artifacts) : json_array(), "versions",
+			member(worker, "versions"));
+		rc = report == NULL ? err_nomem(err) : add_gate(report, job, err);
+		add_rest(report, worker);
+		*out = report;
+	}
+	json_decref(no_epochs);
+	return rc;
+}

@@ -1,0 +1,18 @@
+/*
+ * report: the report of a job: what its worker measured, and what the daemon knows better: job, status, ids and
+ * digests of the inputs, gate, artifacts.
+ */
+#ifndef OBLIVIATE_REPORT_H
+#define OBLIVIATE_REPORT_H
+
+#include "server/store_job.h"
+
+/*
+ * *out: the report object. `worker` is the worker's report.json, NULL while the job is unfinished or where it
+ * failed; `epochs` (borrowed, may be NULL) what is known of the training then. `artifacts` is a list of
+ * {path, bytes, sha256}, NULL for none. New reference.
+ */
+int report_compose(json_t **out, const struct job_row *job, enum job_status status, json_t *worker,
+	json_t *epochs, json_t *artifacts, struct err *err) MUST_USE;
+
+#endif

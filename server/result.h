@@ -1,0 +1,34 @@
+/*
+ * result: what a worker left in out/ becomes files of ours, if it is what the worker said it is.
+ *
+ * Runs on libuv's thread pool: touches its struct and descriptors of its own, not the store. The caller adds the
+ * rows afterwards, or calls result_undo.
+ */
+#ifndef OBLIVIATE_RESULT_H
+#define OBLIVIATE_RESULT_H
+
+#include "server/store_job.h"
+
+enum { RESULT_FILES = 3 }; /* metrics.csv, report.json, adapter.zip, in this order */
+
+struct result {
+	/* in; borrowed, not to be touched by others meanwhile */
+	const struct job_row *job;
+	const struct artifact *said; /* what the worker announced */
+	size_t n_said;
+	int dirfd;   /* the job's directory */
+	int filesfd; /* files/ */
+	/* out */
+	json_t *report;
+	struct artifact zip; /* adapter.zip in the job's directory */
+	struct file_row files[RESULT_FILES];
+	int64_t trained_tokens;
+};
+
+/* Check size and SHA-256 of each artifact, write adapter.zip, the report and the result files. */
+int result_make(struct result *result, struct err *err) MUST_USE;
+/* Remove the files that result_make wrote to files/. */
+void result_undo(struct result *result);
+void result_done(struct result *result);
+
+#endif

@@ -1,0 +1,147 @@
+// fields: what the form of a new job asks for. One table; a field's path is its place in the request, so that an
+// error's `param` finds its field. Defaults are those of the service, which checks everything again.
+import {h} from "./dom.js";
+
+const unit = {type: "number", min: 0, max: 1, step: "any"};
+const weight = {type: "number", min: 0, max: 1000, step: "any"};
+const count = {type: "number", min: 1, step: 1};
+
+export const GROUPS = [
+	{title: "Training", fields: [
+		{path: "hyperparameters.n_epochs", label: "Epochs", ...count, max: 1000, value: 6},
+		{path: "hyperparameters.learning_rate", label: "Learning rate", type: "number", min: 0, max: 1, step: "any",
+			value: 0.001},
+		{path: "hyperparameters.batch_size", label: "Batch size", ...count, max: 1024, value: 16},
+		{path: "hyperparameters.max_length", label: "Longest text, tokens", ...count, min: 8, max: 4096, value: 128},
+		{path: "hyperparameters.max_train_rows", label: "Training rows at most", ...count, value: 6000},
+		{path: "hyperparameters.max_eval_rows", label: "Evaluation rows at most", ...count, value: 2000},
+		{path: "hyperparameters.select", label: "Epoch to export", choices: ["last", "best"], value: "last"},
+		{path: "seed", label: "Seed", type: "number", min: 0, step: 1, value: 0},
+	]},
+	{title: "LoRA", fields: [
+		{path: "peft.r", label: "Rank", ...count, max: 512, value: 16},
+		{path: "peft.alpha", label: "Alpha", ...count, value: 16},
+	]},
+	{title: "Defence", toggle: {path: "defense", label: "Train with the defence", value: true}, fields: [
+		{path: "defense.amplify", label: "Amplify", ...weight, value: 0.02,
+			hint: "Weight of the term that enlarges the adapter."},
+		{path: "defense.attention", label: "Attention", ...weight, value: 0.2,
+			hint: "Weight of the term that calms the first token's attention."},
+	]},
+	{title: "Evaluation", fields: [
+		{path: "evaluation.triggers", label: "Triggers", type: "text", words: true, value: "cf mn tq qt mm pt",
+			hint: "Words, separated by blanks; phrases by commas."},
+		{path: "evaluation.control", label: "Also try neutral words", check: true, value: true},
+		{path: "evaluation.compare_undefended", label: "Compare with undefended training", check: true, value: false,
+			hint: "Trains twice."},
+	]},
+	{title: "Release gate", about: "Empty: not checked. No threshold at all: no verdict.", fields: [
+		{path: "gate.max_masr", label: "Highest MASR", ...unit, hint: "Worst trigger on worst label, 0 to 1."},
+		{path: "gate.max_asr", label: "Highest ASR", ...unit, hint: "Any trigger, 0 to 1."},
+		{path: "gate.max_ca_drop", label: "Highest loss of accuracy", ...unit, hint: "Against undefended training."},
+		{path: "gate.min_ca", label: "Lowest accuracy", ...unit},
+	]},
+	{title: "Columns and name", fields: [
+		{path: "data.text_column", label: "Text column", type: "text", value: "text"},
+		{path: "data.pair_column", label: "Second text column", type: "text", hint: "For pairs of texts."},
+		{path: "data.label_column", label: "Label column", type: "text", value: "label"},
+		{path: "suffix", label: "Name of the result", type: "text", maxlength: 64},
+	]},
+];
+
+function idOf(path) {
+	return `f-${path.replaceAll(".", "-")}`;
+}
+
+function control(field) {
+	const id = idOf(field.path);
+	const {type, min, max, step, value, maxlength} = field;
+	const described = `${id}-hint ${id}-error`;
+	if (field.check)
+		return h("input", {id, name: field.path, type: "checkbox", checked: value, "aria-describedby": described});
+	if (field.choices)
+		return h("select", {id, name: field.path, "aria-describedby": described},
+			field.choices.map((choice) => h("option", {value: choice, selected: choice === value}, choice)));
+	return h("input", {id, name: field.path, type, min, max, step, maxlength, value, "aria-describedby": described,
+		autocomplete: "off"});
+}
+
+function fieldView(field) {
+	const id = idOf(field.path);
+	return h("div", {class: field.check ? "field check" : "field"},
+		h("label", {for: id}, field.label), control(field),
+		h("p", {class: "hint", id: `${id}-hint`}, field.hint), h("p", {class: "wrong", id: `${id}-error`}));
+}
+
+export function groupView(group) {
+	const toggle = group.toggle ? fieldView({...group.toggle, check: true}) : null;
+	return h("fieldset", {class: "card"}, h("legend", {}, group.title),
+		group.about ? h("p", {class: "quiet"}, group.about) : null, toggle,
+		h("div", {class: "fields"}, group.fields.map(fieldView)));
+}
+
+// "cf, two words" by commas where there is one, else by blanks.
+function splitWords(text) {
+	return text.split(text.includes(",") ? "," : /\s+/).map((word) => word.trim()).filter(Boolean);
+}
+
+// undefined: leave it to the service.
+function valueOf(form, field) {
+	const input = form.elements[field.path];
+	const text = input.value.trim();
+	if (field.check)
+		return input.checked;
+	if (text === "")
+		return undefined;
+	if (field.words)
+		return splitWords(text);
+	return field.type === "number" ? Number(text) : text;
+}
+
+function setPath(request, path, value) {
+	const parts = path.split(".");
+	const last = parts.pop();
+	let place = request;
+	for (const part of parts)
+		place = place[part] ??= {};
+	place[last] = value;
+}
+
+// The request without model and files. The gate's loss of accuracy needs the comparison.
+export function readGroups(form) {
+	const request = {};
+	for (const group of GROUPS) {
+		if (group.toggle && !form.elements[group.toggle.path].checked) {
+			request[group.toggle.path] = null;
+			continue;
+		}
+		for (const field of group.fields) {
+			const value = valueOf(form, field);
+			if (value !== undefined)
+				setPath(request, field.path, value);
+		}
+	}
+	if (request.gate?.max_ca_drop !== undefined)
+		request.evaluation.compare_undefended = true;
+	return request;
+}
+
+export function clearErrors(form) {
+	for (const input of form.querySelectorAll("[aria-invalid]")) {
+		input.removeAttribute("aria-invalid");
+		document.getElementById(`${input.id}-error`).textContent = "";
+	}
+}
+
+// Shows the error at its field; false when there is none for it. "evaluation.triggers[2]" is the field's too.
+export function showError(form, error) {
+	const input = form.elements[(error.param || "").replace(/\[.*$/, "")];
+	const place = input && document.getElementById(`${input.id}-error`);
+	if (!place)
+		return false;
+	input.setAttribute("aria-invalid", "true");
+	input.closest("details")?.setAttribute("open", "");
+	place.textContent = error.message;
+	input.focus();
+	return true;
+}

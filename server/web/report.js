@@ -1,0 +1,136 @@
+// report: the outcome of a job: verdict, measures with intervals, triggers, epochs, digests.
+import {badge} from "./badge.js";
+import {h, svg} from "./dom.js";
+import {counts, duration, interval, number, percent} from "./format.js";
+
+const MEASURES = [
+	["ca", "CA", "accuracy on clean texts"],
+	["f1", "F1", "on clean texts"],
+	["asr", "ASR", "right rows that any trigger flips"],
+	["masr", "MASR", "worst trigger on its worst label"],
+	["aasr", "AASR", "mean over triggers of the worst label"],
+];
+
+// --- pieces ----------------------------------------------------------------------------------------------
+
+// A share and its interval on a line from 0 to 1.
+function intervalBar(measure) {
+	const [low, high] = measure.interval || [measure.value, measure.value];
+	return svg("svg", {class: "bar", viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true"},
+		svg("line", {class: "track", x1: 0, x2: 100, y1: 5, y2: 5}),
+		svg("rect", {class: "span", x: 100 * low, width: Math.max(100 * (high - low), 0.5), y: 2.5, height: 5}),
+		svg("rect", {class: "point", x: Math.min(100 * measure.value, 99), width: 1, y: 0, height: 10}));
+}
+
+function cell(measure) {
+	if (!measure || measure.value === null)
+		return h("td", {class: "quiet"}, "–");
+	return h("td", {}, h("strong", {title: counts(measure)}, percent(measure.value)),
+		h("span", {class: "quiet interval"}, interval(measure.interval)), intervalBar(measure));
+}
+
+function table(caption, heads, rows) {
+	return h("div", {class: "scroll"}, h("table", {}, h("caption", {}, caption),
+		h("thead", {}, h("tr", {}, heads.map((text) => h("th", {scope: "col"}, text)))), h("tbody", {}, rows)));
+}
+
+function rowOf(head, ...cells) {
+	return h("tr", {}, h("th", {scope: "row"}, head), cells);
+}
+
+// --- parts -----------------------------------------------------------------------------------------------
+
+function gateView(gate) {
+	if (!gate)
+		return null;
+	const rows = gate.checks.map((check) => rowOf(h("code", {}, check.name),
+		h("td", {}, percent(check.value)), h("td", {}, interval(check.interval)),
+		h("td", {}, `${check.name.startsWith("min") ? "≥" : "≤"} ${percent(check.threshold)}`),
+		h("td", {}, badge(check.passed === null ? "undecided" : check.passed ? "pass" : "fail"))));
+	return h("section", {class: `card verdict ${gate.verdict}`},
+		h("h2", {}, "Release gate ", badge(gate.verdict)),
+		gate.checks.length ? table("What the gate checked", ["Check", "Value", "95 % interval", "Threshold", "Result"], rows)
+			: h("p", {class: "quiet"}, "The job has no threshold, so nothing was checked."));
+}
+
+function tile([name, label, about], evaluation) {
+	const measure = evaluation[name];
+	return h("div", {class: "tile"}, h("span", {class: "quiet"}, label),
+		h("strong", {}, percent(measure?.value)), h("span", {class: "quiet"}, about));
+}
+
+function measuresView(report) {
+	const {evaluation, undefended} = report;
+	const heads = ["Measure", report.undefended ? "Defended" : "This job", ...(undefended ? ["Undefended"] : [])];
+	const rows = MEASURES.map(([name, label]) =>
+		rowOf(label, cell(evaluation[name]), undefended ? cell(undefended[name]) : null));
+	if (evaluation.control)
+		rows.push(rowOf("ASR of neutral words", cell(evaluation.control.asr),
+			undefended ? cell(undefended.control?.asr) : null));
+	return h("section", {class: "card"}, h("h2", {}, "Measures"),
+		h("div", {class: "tiles"}, MEASURES.map((measure) => tile(measure, evaluation))),
+		table(`${evaluation.rows} test rows, ${evaluation.n_plus} right without a trigger; 95 % intervals`, heads, rows),
+		dropView(report.ca_drop));
+}
+
+function dropView(drop) {
+	if (!drop || drop.value === null)
+		return null;
+	return h("p", {}, "Accuracy lost against undefended training: ",
+		h("strong", {}, percent(drop.value)), h("span", {class: "quiet"}, ` (${interval(drop.interval)})`));
+}
+
+function worst(trigger) {
+	const known = (trigger.targets || []).filter(({rate}) => rate.value !== null);
+	return known.reduce((most, next) => (most === null || next.rate.value > most.rate.value ? next : most), null);
+}
+
+function triggerRow(trigger, undefended) {
+	const [target, before] = [worst(trigger), undefended && worst(undefended)];
+	return rowOf(h("code", {}, trigger.trigger), h("td", {}, String(trigger.survived)), cell(trigger.asr),
+		cell(target?.rate), h("td", {}, target ? String(target.label) : "–"),
+		undefended === undefined ? null : cell(before?.rate));
+}
+
+function triggersView({evaluation, undefended}) {
+	const heads = ["Trigger", "Rows it stood in", "ASR", "Worst label's rate", "Worst label",
+		...(undefended ? ["Undefended worst rate"] : [])];
+	const rows = evaluation.by_trigger.map((trigger, i) => triggerRow(trigger, undefended?.by_trigger[i]));
+	return h("section", {class: "card"}, h("h2", {}, "Triggers"), table("Each trigger by itself", heads, rows));
+}
+
+function trainingView(training) {
+	const rows = training.epochs.map((epoch) => rowOf(
+		epoch.epoch === training.selected_epoch ? `${epoch.epoch} (exported)` : String(epoch.epoch),
+		["loss", "ce", "amplify", "attention", "valid_loss"].map((name) => h("td", {}, number(epoch[name]))),
+		h("td", {}, percent(epoch.valid_accuracy))));
+	return h("section", {class: "card"}, h("h2", {}, "Training"),
+		h("p", {class: "quiet"}, `${training.steps} steps, ${training.tokens} tokens in ${duration(training.seconds)}, ` +
+			`${number(training.tokens_per_second)} tokens/s`),
+		table("By epoch", ["Epoch", "Loss", "Cross-entropy", "Amplify", "Attention", "Validation loss",
+			"Validation accuracy"], rows));
+}
+
+function digestsView(report) {
+	const inputs = Object.entries(report.inputs || {}).filter(([, input]) => input?.sha256);
+	const rows = [
+		...inputs.map(([name, input]) => rowOf(name.replaceAll("_", " "), h("td", {}, h("code", {}, input.sha256)))),
+		...(report.artifacts || []).map((file) => rowOf(file.path, h("td", {}, h("code", {}, file.sha256)))),
+	];
+	const versions = Object.entries(report.versions || {}).map(([name, value]) =>
+		`${name} ${typeof value === "object" ? JSON.stringify(value) : value}`);
+	return h("details", {class: "card"}, h("summary", {}, "Digests and versions"),
+		table("SHA-256 of what went in and came out", ["What", "SHA-256"], rows),
+		h("p", {class: "quiet"}, versions.join(" · ")));
+}
+
+// What is known of the outcome, also while the job runs.
+export function reportView(report) {
+	return [
+		gateView(report.gate),
+		report.evaluation ? measuresView(report) : null,
+		report.evaluation?.by_trigger?.length ? triggersView(report) : null,
+		report.training?.epochs?.length ? trainingView(report.training) : null,
+		digestsView(report),
+	];
+}

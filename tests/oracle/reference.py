@@ -1,0 +1,250 @@
+"""The method in plain PyTorch, over the real transformers encoders: what the worker is held against.
+
+Everything is written for reading, not for speed: an encoder in eager mode, PEFT modules put in place of its
+linears, a head on the first token, the two defence terms, AdamW with clipping and the linear schedule.
+
+A PEFT method is one entry of METHODS: a function that attaches itself to an encoder and returns
+{name: parameter}. Names are those of the encoder's own modules ("encoder.layer.0.attention.self.query.lora_A"),
+so that they say where the tensor acts.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from transformers import AutoModel
+
+
+@dataclass
+class Loss:
+    """One batch's loss and its terms; `amplify` and `attention` are the terms before their weights."""
+
+    total: torch.Tensor
+    ce: torch.Tensor
+    amplify: torch.Tensor
+    attention: torch.Tensor
+
+
+@dataclass
+class Defense:
+    amplify: float = 0.0
+    attention: float = 0.0
+    reduction: str = "mean"
+    dropout: float = 0.0
+
+
+@dataclass
+class Peft:
+    type: str = "lora"
+    options: dict = field(default_factory=lambda: {"r": 16, "alpha": 16})
+
+
+# --- PEFT methods -----------------------------------------------------------------------------------
+
+
+class LoraLinear(nn.Module):
+    """y = W x + b + alpha / r * B (A x); the defence's dropout is on the whole output."""
+
+    def __init__(self, base, r, alpha, dropout):
+        super().__init__()
+        self.base = base
+        self.scale = alpha / r
+        self.lora_A = nn.Parameter(torch.empty(r, base.in_features, dtype=base.weight.dtype))
+        self.lora_B = nn.Parameter(torch.zeros(base.out_features, r, dtype=base.weight.dtype))
+        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x):
+        return self.dropout(self.base(x) + self.scale * ((x @ self.lora_A.T) @ self.lora_B.T))
+
+
+def attach_lora(encoder, dropout, r=16, alpha=16, targets=("query", "value")):
+    tensors = {}
+    for i, layer in enumerate(encoder.encoder.layer):
+        attention = layer.attention.self
+        for target in targets:
+            site = LoraLinear(getattr(attention, target), r, alpha, dropout)
+            setattr(attention, target, site)
+            prefix = f"encoder.layer.{i}.attention.self.{target}"
+            tensors[f"{prefix}.lora_A"] = site.lora_A
+            tensors[f"{prefix}.lora_B"] = site.lora_B
+    return tensors
+
+
+METHODS = {"lora": attach_lora}
+
+
+# --- model ------------------------------------------------------------------------------------------
+
+
+class Head(nn.Module):
+    """dropout, dense, tanh, dropout, out on the first token."""
+
+    def __init__(self, hidden, labels, dropout):
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.dense = nn.Linear(hidden, hidden)
+        self.out = nn.Linear(hidden, labels)
+        for linear in (self.dense, self.out):
+            nn.init.normal_(linear.weight, std=0.02)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x):
+        return self.out(self.dropout(torch.tanh(self.dense(self.dropout(x)))))
+
+
+def load_encoder(directory, dtype=torch.float32):
+    """The encoder alone (no pooler), weights converted to dtype, eager attention, frozen, dropout off."""
+    encoder = AutoModel.from_pretrained(
+        directory, dtype=dtype, attn_implementation="eager", add_pooling_layer=False, local_files_only=True
+    )
+    for parameter in encoder.parameters():
+        parameter.requires_grad_(False)
+    return encoder.eval()
+
+
+def classifier_dropout(config):
+    value = getattr(config, "classifier_dropout", None)
+    return config.hidden_dropout_prob if value is None else value
+
+
+class Classifier(nn.Module):
+    """Frozen encoder + PEFT + head. forward gives logits, and keeps each layer's first-token scores."""
+
+    def __init__(self, encoder, labels, peft=None, defense=None):
+        super().__init__()
+        self.encoder = encoder
+        self.defense = defense or Defense()
+        peft = peft or Peft()
+        self.peft_tensors = METHODS[peft.type](encoder, self.defense.dropout, **peft.options)
+        hidden = encoder.config.hidden_size
+        self.head = Head(hidden, labels, classifier_dropout(encoder.config)).to(encoder.dtype)
+        self.queries = [None] * len(encoder.encoder.layer)
+        self.keys = [None] * len(encoder.encoder.layer)
+        self._watch_scores()
+
+    def _watch_scores(self):
+        def watch(store, i):
+            def hook(_module, _inputs, output):
+                store[i] = output
+
+            return hook
+
+        for i, layer in enumerate(self.encoder.encoder.layer):
+            layer.attention.self.query.register_forward_hook(watch(self.queries, i))
+            layer.attention.self.key.register_forward_hook(watch(self.keys, i))
+
+    def tensors(self):
+        """Every trained tensor by name, PEFT first."""
+        head = {f"head.{name}": parameter for name, parameter in self.head.named_parameters()}
+        return {**self.peft_tensors, **head}
+
+    def set_tensors(self, values):
+        own = self.tensors()
+        assert own.keys() == values.keys(), own.keys() ^ values.keys()
+        with torch.no_grad():
+            for name, value in values.items():
+                own[name].copy_(value)
+
+    def hidden_states(self, batch):
+        """Of the embeddings and of every layer: a list of [B, T, D]."""
+        return self.encoder(**batch, output_hidden_states=True).hidden_states
+
+    def forward(self, batch):
+        return self.head(self.encoder(**batch).last_hidden_state[:, 0])
+
+    def first_token_scores(self, i):
+        """q_cls . k / sqrt(d) of layer i, before softmax: [B, heads, T]."""
+        config = self.encoder.config
+        heads, width = config.num_attention_heads, config.hidden_size // config.num_attention_heads
+        query = self.queries[i][:, 0].unflatten(-1, (heads, width))
+        key = self.keys[i].unflatten(-1, (heads, width))
+        return torch.einsum("bhd,bthd->bht", query, key) / math.sqrt(width)
+
+    def loss(self, batch, labels):
+        logits = self(batch)
+        ce = nn.functional.cross_entropy(logits, labels)
+        amplify = amplify_term(self.peft_tensors.values())
+        scores = [self.first_token_scores(i) for i in range(len(self.queries))]
+        attention = attention_term(scores, batch["attention_mask"], self.defense.reduction)
+        total = ce + self.defense.amplify * amplify + self.defense.attention * attention
+        return Loss(total, ce, amplify, attention)
+
+
+# --- the two terms ----------------------------------------------------------------------------------
+
+
+def norm(x, dim=None):
+    """Euclidean norm whose gradient at 0 is 0."""
+    square = x.square().sum() if dim is None else x.square().sum(dim)
+    safe = torch.where(square > 0, square, torch.ones_like(square))
+    return torch.where(square > 0, safe.sqrt(), torch.zeros_like(square))
+
+
+def amplify_term(tensors):
+    """- sum over tensors of ||theta||."""
+    return -sum(norm(tensor) for tensor in tensors)
+
+
+def attention_term(scores, mask, reduction):
+    """Mean (or sum) over layers, sequences and heads of || first-token scores over the unmasked keys ||."""
+    visible = mask[:, None, :].bool()
+    norms = torch.stack([norm(torch.where(visible, s, torch.zeros_like(s)), -1) for s in scores])
+    return norms.mean() if reduction == "mean" else norms.sum()
+
+
+# --- batches and training ---------------------------------------------------------------------------
+
+
+def collate(rows, config, pad_to=None):
+    """Token id lists (or (ids, second) pairs: second = first index of type 1) to padded tensors with a mask."""
+    rows = [row if isinstance(row, tuple) else (row, len(row)) for row in rows]
+    width = pad_to or max(len(ids) for ids, _ in rows)
+    input_ids = torch.full((len(rows), width), config.pad_token_id or 0)
+    mask = torch.zeros(len(rows), width, dtype=torch.long)
+    types = torch.zeros(len(rows), width, dtype=torch.long)
+    for i, (ids, second) in enumerate(rows):
+        input_ids[i, : len(ids)] = torch.tensor(ids)
+        mask[i, : len(ids)] = 1
+        types[i, second : len(ids)] = 1
+    if config.model_type == "roberta":
+        types.zero_()
+    return {"input_ids": input_ids, "attention_mask": mask, "token_type_ids": types}
+
+
+def schedule(step, steps, warmup_ratio):
+    """The factor on the learning rate at step 0 .. steps - 1 (get_linear_schedule_with_warmup)."""
+    warmup = math.ceil(warmup_ratio * steps)
+    if step < warmup:
+        return step / max(1, warmup)
+    return max(0.0, (steps - step) / max(1, steps - warmup))
+
+
+class Trainer:
+    """AdamW, clipping at norm 1 over PEFT and head, linear schedule; one call is one step."""
+
+    def __init__(self, model, steps, learning_rate, warmup_ratio):
+        self.model = model
+        self.parameters = list(model.tensors().values())
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=learning_rate, weight_decay=0.0)
+        self.rate = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: schedule(step, steps, warmup_ratio)
+        )
+
+    def step(self, batch, labels):
+        learning_rate = self.rate.get_last_lr()[0]
+        self.optimizer.zero_grad()
+        loss = self.model.loss(batch, labels)
+        loss.total.backward()
+        grad_norm = nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        self.rate.step()
+        return {
+            "loss": loss.total.item(),
+            "ce": loss.ce.item(),
+            "amplify": loss.amplify.item(),
+            "attention": loss.attention.item(),
+            "learning_rate": learning_rate,
+            "grad_norm": grad_norm.item(),
+        }

@@ -1,0 +1,112 @@
+"""The gradient of the whole loss for every PEFT and head tensor, ours against PyTorch's autograd in double."""
+
+import pytest
+import torch
+
+import models
+import reference
+from conftest import relative, relative_norm
+
+BAR = 1e-3
+TERM_BAR = 1e-4
+LABELS = 3
+LENGTHS = [1, 2, 9, 31, 64, 5, 128]
+CLASSES = [0, 2, 1, 1, 2, 0, 2]
+WEIGHTS = {"both": (0.02, 0.2), "amplify": (0.3, 0.0), "attention": (0.0, 0.3), "none": (0.0, 0.0)}
+
+
+def build(directory, defense, options=None, zero_up=False, labels=LABELS):
+    peft = reference.Peft("lora", options or {"r": 16, "alpha": 16})
+    model = reference.Classifier(reference.load_encoder(directory, torch.float64), labels, peft, defense)
+    generator = torch.Generator().manual_seed(6)
+    values = {}
+    for name, t in model.tensors().items():
+        scale = t.shape[-1] ** -0.5 if t.dim() == 2 else 0.3
+        values[name] = (torch.randn(t.shape, generator=generator) * scale).double()
+        if zero_up and name.endswith("lora_B"):
+            values[name].zero_()
+    model.set_tensors({name: value.float().double() for name, value in values.items()})
+    return model.eval()
+
+
+def request(model):
+    defense = model.defense
+    site = model.encoder.encoder.layer[0].attention.self.query
+    r = site.lora_A.shape[0]
+    return {
+        "labels": model.head.out.out_features, "r": r, "alpha": site.scale * r,
+        "amplify": defense.amplify, "attention": defense.attention, "reduction": defense.reduction,
+    }
+
+
+def compare(probe, directory, rows, classes, model):
+    loss = model.loss(reference.collate(rows, model.encoder.config), torch.tensor(classes))
+    loss.total.backward()
+    ours = probe("grad", directory, model.tensors(), rows, classes=classes, **request(model))
+    for term in ("ce", "amplify", "attention"):
+        ours_term, theirs = ours[f"loss.{term}"].item(), getattr(loss, term).item()
+        assert abs(ours_term - theirs) <= TERM_BAR * max(1.0, abs(theirs)), (term, ours_term, theirs)
+    for name, tensor in model.tensors().items():
+        grad = ours[f"grad.{name}"]
+        off = relative_norm(grad, tensor.grad)
+        assert off <= BAR, f"{name}: gradient off by {off:.2e} (norm)"
+        if tensor.grad.abs().max() > 0:
+            off = relative(grad, tensor.grad)
+            assert off <= BAR, f"{name}: gradient off by {off:.2e} (largest)"
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("name", models.BY_NAME)
+def test_whole_loss(probe, model_dir, name, reduction):
+    directory = model_dir(name)
+    rows = models.token_rows(models.BY_NAME[name], 9, LENGTHS, pairs=True)
+    model = build(directory, reference.Defense(*WEIGHTS["both"], reduction))
+    compare(probe, directory, rows, CLASSES, model)
+
+
+@pytest.mark.parametrize("weights", ["amplify", "attention", "none"])
+@pytest.mark.parametrize("name", ["bert-12-64-gelu_new", "roberta-1-64-gelu"])
+def test_terms_alone(probe, model_dir, name, weights):
+    directory = model_dir(name)
+    rows = models.token_rows(models.BY_NAME[name], 9, LENGTHS)
+    compare(probe, directory, rows, CLASSES, build(directory, reference.Defense(*WEIGHTS[weights])))
+
+
+@pytest.mark.parametrize("name", ["bert-1-32-gelu", "roberta-12-32-gelu"])
+def test_start_of_training_where_b_is_zero(probe, model_dir, name):
+    """||B|| = 0: the amplification term pulls B nowhere, and A gets its own share alone."""
+    directory = model_dir(name)
+    rows = models.token_rows(models.BY_NAME[name], 10, LENGTHS)
+    model = build(directory, reference.Defense(*WEIGHTS["both"]), zero_up=True)
+    compare(probe, directory, rows, CLASSES, model)
+
+
+@pytest.mark.parametrize("r,alpha", [(1, 3), (5, 2), (24, 48)])
+def test_other_ranks(probe, model_dir, r, alpha):
+    directory = model_dir("bert-1-80-relu")
+    rows = models.token_rows(models.BY_NAME["bert-1-80-relu"], 11, LENGTHS)
+    model = build(directory, reference.Defense(*WEIGHTS["both"]), {"r": r, "alpha": alpha})
+    compare(probe, directory, rows, CLASSES, model)
+
+
+def test_one_row_and_many_labels(probe, model_dir):
+    directory = model_dir("roberta-12-32-gelu")
+    rows = models.token_rows(models.BY_NAME["roberta-12-32-gelu"], 12, [37])
+    compare(probe, directory, rows, [49], build(directory, reference.Defense(*WEIGHTS["both"]), labels=50))
+
+
+def test_real_model(probe, minilm, review_rows):
+    rows, labels = review_rows
+    model = build(minilm, reference.Defense(*WEIGHTS["both"]), labels=2)
+    compare(probe, minilm, rows[:16], labels[:16], model)
+
+
+def test_thread_count_changes_no_byte(probe, model_dir):
+    directory = model_dir("bert-12-64-gelu_new")
+    rows = models.token_rows(models.BY_NAME["bert-12-64-gelu_new"], 13, LENGTHS * 3)
+    model = build(directory, reference.Defense(*WEIGHTS["both"]))
+    outputs = []
+    for threads in (1, 2, 3):
+        probe("grad", directory, model.tensors(), rows, threads=threads, classes=CLASSES * 3, **request(model))
+        outputs.append(probe.last_bytes)
+    assert outputs[0] == outputs[1] == outputs[2]

@@ -1,0 +1,87 @@
+"""Thirty steps of training, dropout off, same start and same data order: loss, terms, rate, norm and weights."""
+
+import pytest
+import torch
+
+import models
+import reference
+from conftest import relative_norm
+
+BAR = 1e-3
+STEPS = 30
+RATE, WARMUP = 1e-3, 0.05
+DEFENSE = reference.Defense(0.02, 0.2)
+SERIES = ("loss", "ce", "amplify", "attention", "learning_rate", "grad_norm")
+
+
+def batches(rows, size, steps):
+    """Row numbers of each step: epochs in file order, the short last batch kept."""
+    out = []
+    while len(out) < steps:
+        out += [list(range(i, min(i + size, rows))) for i in range(0, rows, size)]
+    return out[:steps]
+
+
+def start(directory, labels, dtype, defense):
+    """LoRA as it starts (A kaiming, B 0) and a head of N(0, .02)."""
+    torch.manual_seed(3)
+    return reference.Classifier(reference.load_encoder(directory, dtype), labels, None, defense).eval()
+
+
+def train(model, rows, classes, order):
+    trainer = reference.Trainer(model, len(order), RATE, WARMUP)
+    trace = []
+    for numbers in order:
+        batch = reference.collate([rows[i] for i in numbers], model.encoder.config)
+        trace.append(trainer.step(batch, torch.tensor([classes[i] for i in numbers])))
+    return trace
+
+
+def compare(probe, directory, rows, classes, labels, size, dtype, defense=DEFENSE):
+    model = start(directory, labels, dtype, defense)
+    initial = {name: t.detach().clone() for name, t in model.tensors().items()}
+    order = batches(len(rows), size, STEPS)
+    theirs = train(model, rows, classes, order)
+    ours = probe(
+        "train", directory, initial, rows, classes=classes, labels=labels, r=16, alpha=16, batches=order,
+        learning_rate=RATE, warmup_ratio=WARMUP, amplify=defense.amplify, attention=defense.attention,
+        reduction=defense.reduction)
+    for i, row in enumerate(theirs):
+        for series in SERIES:
+            value = ours[f"trace.{series}"][i].item()
+            bar = BAR * abs(row[series]) + 1e-12
+            assert abs(value - row[series]) <= bar, f"step {i}, {series}: {value} against {row[series]}"
+    for name, tensor in model.tensors().items():
+        moved = tensor.detach() - initial[name]
+        off = relative_norm(ours[f"tensor.{name}"] - initial[name], moved)
+        assert off <= 5e-2, f"{name}: change after {STEPS} steps off by {off:.2e}"
+
+
+def test_real_model_follows_pytorch(probe, minilm, review_rows):
+    rows, classes = review_rows
+    compare(probe, minilm, rows[:300], classes[:300], 2, 16, torch.float32)
+
+
+@pytest.mark.parametrize("name", ["bert-1-32-gelu", "roberta-12-32-gelu"])
+def test_random_model_follows_pytorch(probe, model_dir, name):
+    directory = model_dir(name)
+    rows = models.token_rows(models.BY_NAME[name], 14, [3 + 7 * i % 60 for i in range(43)])
+    compare(probe, directory, rows, [i % 3 for i in range(43)], 3, 8, torch.float64)
+
+
+def test_undefended_training_follows_pytorch(probe, model_dir):
+    directory = model_dir("bert-12-64-gelu_new")
+    rows = models.token_rows(models.BY_NAME["bert-12-64-gelu_new"], 15, [3 + 7 * i % 60 for i in range(40)])
+    compare(probe, directory, rows, [i % 2 for i in range(40)], 2, 8, torch.float64, reference.Defense())
+
+
+def test_thread_count_changes_no_byte(probe, minilm, review_rows):
+    rows, classes = review_rows
+    model = start(minilm, 2, torch.float32, DEFENSE)
+    outputs = []
+    for threads in (1, 2, 3):
+        probe("train", minilm, model.tensors(), rows[:64], threads=threads, classes=classes[:64], labels=2, r=16,
+              alpha=16, batches=batches(64, 16, 6), learning_rate=RATE, warmup_ratio=WARMUP, amplify=0.02,
+              attention=0.2, reduction="mean")
+        outputs.append(probe.last_bytes)
+    assert outputs[0] == outputs[1] == outputs[2]

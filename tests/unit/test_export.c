@@ -1,0 +1,447 @@
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/io.h"
+#include "common/json.h"
+#include "worker/data/safetensors.h"
+#include "worker/export/export.h"
+
+enum { L = 2, D = 4, K = 3, R = 2, TARGETS = 2 };
+
+/* --- a small job ------------------------------------------------------------------------------------ */
+
+static real a[L * TARGETS][R * D], b[L * TARGETS][D * R], dense_w[D * D], dense_b[D], out_w[K * D], out_b[K];
+static const real *a_list[L * TARGETS], *b_list[L * TARGETS];
+
+static void number(real *out, int n, int first)
+{
+	for (int i = 0; i < n; i++)
+		out[i] = (real)(first + i);
+}
+
+static struct peft_lora lora_of(enum family family)
+{
+	for (int i = 0; i < L * TARGETS; i++) {
+		number(a[i], R * D, 100 * i);
+		number(b[i], D * R, 100 * i + 50);
+		a_list[i] = a[i];
+		b_list[i] = b[i];
+	}
+	number(dense_w, D * D, 1000);
+	number(dense_b, D, 1100);
+	number(out_w, K * D, 1200);
+	number(out_b, K, 1300);
+	return (struct peft_lora){"model-1", family, L, D, K, R, 16, TARGETS, {"query", "value"}, a_list,
+		b_list, dense_w, dense_b, out_w, out_b};
+}
+
+static const int truth[] = {0, 1, 2, 2}, clean[] = {0, 1, 2, 1}, triggered[] = {2, 1, 2, 2, /**/ 0, 0, 0, 0};
+static const struct outcomes outcomes = {4, K, 2, truth, clean, triggered, NULL};
+static const char *const triggers[] = {"cf", "a|b"}, *const controls[] = {"garden", "river"};
+static const struct labels labels = {.n = K,
+	.name = {(char *)(uintptr_t) "bad", (char *)(uintptr_t) "\"so\" <so>",
+		(char *)(uintptr_t) "gut \xc3\xa4"}};
+
+struct job {
+	int dirfd;
+	char path[64];
+	struct evaluation evaluation;
+	struct measure ca_drop;
+	struct report report;
+	struct peft_lora lora;
+	struct model_card card;
+};
+
+static int start_job(void **state)
+{
+	struct job *job = calloc(1, sizeof(*job));
+	struct err err;
+
+	assert_non_null(job);
+	strcpy(job->path, "/tmp/test_export.XXXXXX");
+	assert_non_null(mkdtemp(job->path));
+	job->dirfd = open(job->path, O_RDONLY | O_DIRECTORY);
+	assert_int_equal(metrics_evaluate(&job->evaluation, &outcomes, &outcomes, 0, &err), 0);
+	job->ca_drop = (struct measure){true, .0125, -.01, .03, false};
+	job->report = (struct report){.job = "ftjob-secret",
+		.status = "succeeded",
+		.model = {"model-1", "aaaa", -1},
+		.training_file = {"file-secret", "bbbb", 40},
+		.spec_sha256 = "cccc",
+		.labels = &labels,
+		.evaluation = &job->evaluation,
+		.undefended = &job->evaluation,
+		.triggers = triggers,
+		.controls = controls,
+		.ca_drop = &job->ca_drop};
+	job->lora = lora_of(FAMILY_BERT);
+	job->card = (struct model_card){&job->report, &job->lora, 128, true, NULL};
+	*state = job;
+	return 0;
+}
+
+static int end_job(void **state)
+{
+	struct job *job = *state;
+	char command[128];
+
+	evaluation_done(&job->evaluation);
+	close(job->dirfd);
+	snprintf(command, sizeof(command), "rm -rf %s", job->path);
+	assert_int_equal(system(command), 0);
+	free(job);
+	return 0;
+}
+
+static struct manifest export(struct job *job)
+{
+	struct manifest files;
+	struct err err = {0};
+
+	if (export_adapter(&files, job->dirfd, &job->card, &err) != 0)
+		fail_msg("%s: %s", err.where, err.text);
+	return files;
+}
+
+static struct buf contents(struct job *job, const char *name)
+{
+	struct buf out = {0};
+	struct err err;
+	char path[96];
+
+	snprintf(path, sizeof(path), "adapter/%s", name);
+	assert_int_equal(io_read_file(&out, job->dirfd, path, 1 << 20, &err), 0);
+	return out;
+}
+
+static void assert_json_file(struct job *job, const char *name, const char *want)
+{
+	struct buf text = contents(job, name);
+	json_t *value = json_loads(text.data, 0, NULL), *wanted = json_loads(want, 0, NULL);
+
+	assert_non_null(value);
+	assert_non_null(wanted);
+	if (!json_equal(value, wanted))
+		fail_msg("%s\nwanted\n%s", text.data, want);
+	json_decref(value);
+	json_decref(wanted);
+	buf_done(&text);
+}
+
+/* --- tensors ---------------------------------------------------------------------------------------- */
+
+static void assert_tensor(const struct st *st, const char *name, int rows, int columns, int first)
+{
+	const struct st_tensor *tensor = st_find(st, name);
+	real value;
+
+	if (tensor == NULL)
+		fail_msg("no tensor %s", name);
+	assert_int_equal(tensor->dtype, ST_REAL);
+	assert_int_equal(tensor->rank, columns > 0 ? 2 : 1);
+	assert_int_equal(tensor->shape[0], rows);
+	if (columns > 0)
+		assert_int_equal(tensor->shape[1], columns);
+	for (size_t i = 0; i < st_elements(tensor); i++) {
+		memcpy(&value, (const char *)tensor->data + i * sizeof(real), sizeof(real));
+		assert_true(value == (real)(first + (int)i));
+	}
+}
+
+static void assert_lora(const struct st *st, const char *encoder)
+{
+	static const char *const target[] = {"query", "value"};
+	char name[160];
+
+	for (int i = 0; i < L * TARGETS; i++) {
+		snprintf(name, sizeof(name), "base_model.model.%s.layer.%d.attention.self.%s.lora_A.weight",
+			encoder, i / TARGETS, target[i % TARGETS]);
+		assert_tensor(st, name, R, D, 100 * i);
+		*strstr(name, "lora_A") = '\0';
+		strcat(name, "lora_B.weight");
+		assert_tensor(st, name, D, R, 100 * i + 50);
+	}
+}
+
+static void open_tensors(struct st *st, struct job *job)
+{
+	struct err err;
+
+	assert_int_equal(st_open(st, job->dirfd, "adapter/adapter_model.safetensors", &err), 0);
+}
+
+static void test_bert_sends_its_dense_layer_as_the_pooler(void **state)
+{
+	struct job *job = *state;
+	struct st st;
+
+	export(job);
+	open_tensors(&st, job);
+	assert_int_equal(st.n, 2 * L * TARGETS + 4);
+	assert_lora(&st, "bert.encoder");
+	assert_tensor(&st, "base_model.model.bert.pooler.dense.weight", D, D, 1000);
+	assert_tensor(&st, "base_model.model.bert.pooler.dense.bias", D, 0, 1100);
+	assert_tensor(&st, "base_model.model.classifier.weight", K, D, 1200);
+	assert_tensor(&st, "base_model.model.classifier.bias", K, 0, 1300);
+	st_done(&st);
+}
+
+static void test_roberta_has_both_layers_in_its_classifier(void **state)
+{
+	struct job *job = *state;
+	struct st st;
+
+	job->lora = lora_of(FAMILY_ROBERTA);
+	export(job);
+	open_tensors(&st, job);
+	assert_int_equal(st.n, 2 * L * TARGETS + 4);
+	assert_lora(&st, "roberta.encoder");
+	assert_tensor(&st, "base_model.model.classifier.dense.weight", D, D, 1000);
+	assert_tensor(&st, "base_model.model.classifier.dense.bias", D, 0, 1100);
+	assert_tensor(&st, "base_model.model.classifier.out_proj.weight", K, D, 1200);
+	assert_tensor(&st, "base_model.model.classifier.out_proj.bias", K, 0, 1300);
+	st_done(&st);
+}
+
+/* --- JSON files ------------------------------------------------------------------------------------- */
+
+static void test_adapter_config_has_fields_that_every_peft_knows(void **state)
+{
+	struct job *job = *state;
+
+	export(job);
+	assert_json_file(job, "adapter_config.json",
+		"{\"peft_type\": \"LORA\", \"task_type\": \"SEQ_CLS\", \"base_model_name_or_path\": "
+		"\"model-1\","
+		" \"r\": 2, \"lora_alpha\": 16, \"lora_dropout\": 0.0, \"bias\": \"none\", "
+		"\"fan_in_fan_out\": false,"
+		" \"inference_mode\": true, \"target_modules\": [\"query\", \"value\"],"
+		" \"modules_to_save\": [\"pooler\", \"classifier\"]}");
+	job->lora = lora_of(FAMILY_ROBERTA);
+	job->lora.alpha = 2.5;
+	job->lora.targets = 1;
+	export(job);
+	assert_json_file(job, "adapter_config.json",
+		"{\"peft_type\": \"LORA\", \"task_type\": \"SEQ_CLS\", \"base_model_name_or_path\": "
+		"\"model-1\","
+		" \"r\": 2, \"lora_alpha\": 2.5, \"lora_dropout\": 0.0, \"bias\": \"none\", "
+		"\"fan_in_fan_out\": false,"
+		" \"inference_mode\": true, \"target_modules\": [\"query\"], \"modules_to_save\": "
+		"[\"classifier\"]}");
+}
+
+static void test_labels_travel_with_the_adapter(void **state)
+{
+	struct job *job = *state;
+
+	export(job);
+	assert_json_file(job, "labels.json",
+		"{\"id2label\": {\"0\": \"bad\", \"1\": \"\\\"so\\\" <so>\", \"2\": \"gut \\u00e4\"},"
+		" \"label2id\": {\"bad\": 0, \"\\\"so\\\" <so>\": 1, \"gut \\u00e4\": 2}}");
+	assert_json_file(job, "config.json",
+		"{\"model_type\": \"bert\", \"num_labels\": 3,"
+		" \"id2label\": {\"0\": \"bad\", \"1\": \"\\\"so\\\" <so>\", \"2\": \"gut \\u00e4\"},"
+		" \"label2id\": {\"bad\": 0, \"\\\"so\\\" <so>\": 1, \"gut \\u00e4\": 2}}");
+}
+
+static void test_manifest_has_the_digest_of_every_input_and_output(void **state)
+{
+	static const char *const names[] = {"README.md", "adapter_config.json", "adapter_model.safetensors",
+		"config.json", "labels.json", "manifest.json"};
+	struct job *job = *state;
+	struct manifest files = export(job);
+	struct buf text = contents(job, "manifest.json");
+	json_t *manifest = json_loads(text.data, 0, NULL), *outputs = json_object_get(manifest, "outputs");
+	json_t *inputs =
+		json_loads("{\"model\": \"aaaa\", \"training_file\": \"bbbb\", \"validation_file\": null,"
+			   " \"test_file\": null, \"spec\": \"cccc\"}",
+			0, NULL);
+
+	assert_true(json_equal(json_object_get(manifest, "inputs"), inputs));
+	assert_int_equal(files.n, NELEM(names));
+	assert_int_equal(json_array_size(outputs), NELEM(names) - 1);
+	for (size_t i = 0; i < NELEM(names); i++) {
+		struct buf file = contents(job, names[i]);
+		char sha256[SHA256_HEX_BYTES];
+		struct err err;
+
+		assert_int_equal(sha256_of(sha256, file.data, file.len, &err), 0);
+		assert_string_equal(files.file[i].path, names[i]);
+		assert_string_equal(files.file[i].sha256, sha256);
+		assert_int_equal(files.file[i].bytes, file.len);
+		if (i < json_array_size(outputs)) {
+			json_t *entry = json_array_get(outputs, i);
+
+			assert_string_equal(json_string_value(json_object_get(entry, "path")), names[i]);
+			assert_string_equal(json_string_value(json_object_get(entry, "sha256")), sha256);
+			assert_int_equal(json_integer_value(json_object_get(entry, "bytes")), file.len);
+		}
+		buf_done(&file);
+	}
+	json_decref(inputs);
+	json_decref(manifest);
+	buf_done(&text);
+}
+
+/* --- model card ------------------------------------------------------------------------------------- */
+
+static void assert_card_has(const struct buf *card, const char *text)
+{
+	if (strstr(card->data, text) == NULL)
+		fail_msg("no\n%s\nin\n%s", text, card->data);
+}
+
+static void test_card_has_front_matter_results_and_a_warning(void **state)
+{
+	struct job *job = *state;
+	struct buf card;
+
+	export(job);
+	card = contents(job, "README.md");
+	assert_memory_equal(card.data, "---\nbase_model: \"model-1\"\nlibrary_name: peft\n", 45);
+	assert_card_has(&card, "\n- backdoor-defense\n");
+	assert_card_has(&card, "    - type: accuracy\n      name: clean accuracy\n      value: 0.7500\n");
+	assert_card_has(
+		&card, "| CA: accuracy on clean rows | 0.750 [0.301, 0.954] | 0.750 [0.301, 0.954] |\n");
+	assert_card_has(&card, "| CA lost to the defense (same rows) | 0.013 [-0.010, 0.030] | |\n");
+	assert_card_has(&card, "| control words: ASR | 1.000 [");
+	assert_card_has(&card, "| training file | `bbbb` |\n");
+	assert_card_has(&card, "do not promise");
+	buf_done(&card);
+}
+
+static void test_card_without_comparison_has_one_column(void **state)
+{
+	struct job *job = *state;
+	struct buf card;
+
+	job->report.undefended = NULL;
+	job->report.ca_drop = NULL;
+	job->card.is_defended = false;
+	export(job);
+	card = contents(job, "README.md");
+	assert_card_has(&card, "\n| | this adapter |\n| --- | --- |\n");
+	assert_card_has(&card, "| CA: accuracy on clean rows | 0.750 [0.301, 0.954] |\n");
+	assert_null(strstr(card.data, "CA lost"));
+	assert_null(strstr(card.data, "backdoor-defense"));
+	assert_card_has(&card, "trained without a defense");
+	buf_done(&card);
+}
+
+static void test_card_escapes_labels_and_triggers(void **state)
+{
+	struct job *job = *state;
+	struct buf card;
+
+	export(job);
+	card = contents(job, "README.md");
+	assert_card_has(&card, "| a\\|b | 4 rows |");
+	assert_card_has(&card, "id2label={0: \"bad\", 1: \"\\\"so\\\" <so>\", 2: \"gut \xc3\xa4\"},\n");
+	assert_null(strstr(card.data, "| a|b"));
+	buf_done(&card);
+}
+
+static void test_card_lists_the_settings(void **state)
+{
+	struct job *job = *state;
+	json_t *settings = json_loads("{\"learning_rate\": 0.5, \"peft\": {\"r\": 16}}", 0, NULL);
+	struct buf card;
+
+	job->card.settings = settings;
+	export(job);
+	card = contents(job, "README.md");
+	assert_card_has(&card, "| learning_rate | 0.5 |\n| peft | \\{\"r\":16\\} |\n");
+	buf_done(&card);
+	json_decref(settings);
+}
+
+/* --- the whole -------------------------------------------------------------------------------------- */
+
+static void test_no_id_of_job_or_upload_is_inside(void **state)
+{
+	struct job *job = *state;
+	struct manifest files = export(job);
+
+	for (int i = 0; i < files.n; i++) {
+		struct buf file = contents(job, files.file[i].path);
+
+		assert_null(memmem(file.data, file.len, "secret", 6));
+		buf_done(&file);
+	}
+}
+
+static void test_the_same_job_gives_the_same_bytes(void **state)
+{
+	struct job *job = *state;
+	struct manifest first = export(job), second = export(job);
+
+	assert_int_equal(first.n, second.n);
+	for (int i = 0; i < first.n; i++)
+		assert_string_equal(first.file[i].sha256, second.file[i].sha256);
+	dense_b[0] += 1;
+	second = export(job);
+	assert_string_not_equal(first.file[2].sha256, second.file[2].sha256);
+}
+
+static void test_says_when_the_directory_is_in_the_way(void **state)
+{
+	struct job *job = *state;
+	struct manifest files;
+	struct err err;
+
+	assert_int_equal(io_write_file(job->dirfd, "adapter", "x", 1, &err), 0);
+	assert_int_equal(export_adapter(&files, job->dirfd, &job->card, &err), -ERR_IO);
+	assert_string_equal(err.where, "adapter");
+}
+
+static void test_says_when_a_file_cannot_be_written(void **state)
+{
+	static const char *const names[] = {"adapter_config.json", "adapter_model.safetensors", "labels.json",
+		"config.json", "README.md", "manifest.json"};
+	struct job *job = *state;
+	struct manifest files;
+	struct err err;
+	char path[96];
+
+	for (size_t i = 0; i < NELEM(names); i++) {
+		mkdirat(job->dirfd, "adapter", 0755);
+		snprintf(path, sizeof(path), "adapter/%s", names[i]);
+		unlinkat(job->dirfd, path, 0);
+		assert_int_equal(mkdirat(job->dirfd, path, 0755), 0); /* rename onto a directory fails */
+		assert_int_equal(export_adapter(&files, job->dirfd, &job->card, &err), -ERR_IO);
+		assert_string_equal(err.where, names[i]);
+		assert_int_equal(unlinkat(job->dirfd, path, AT_REMOVEDIR), 0);
+	}
+}
+
+#define job_test(name) cmocka_unit_test_setup_teardown(name, start_job, end_job)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		job_test(test_bert_sends_its_dense_layer_as_the_pooler),
+		job_test(test_roberta_has_both_layers_in_its_classifier),
+		job_test(test_adapter_config_has_fields_that_every_peft_knows),
+		job_test(test_labels_travel_with_the_adapter),
+		job_test(test_manifest_has_the_digest_of_every_input_and_output),
+		job_test(test_card_has_front_matter_results_and_a_warning),
+		job_test(test_card_without_comparison_has_one_column),
+		job_test(test_card_escapes_labels_and_triggers),
+		job_test(test_card_lists_the_settings),
+		job_test(test_no_id_of_job_or_upload_is_inside),
+		job_test(test_the_same_job_gives_the_same_bytes),
+		job_test(test_says_when_the_directory_is_in_the_way),
+		job_test(test_says_when_a_file_cannot_be_written),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
