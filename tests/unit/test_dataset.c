@@ -222,8 +222,8 @@ static void test_broken_csv_is_refused_with_its_line(void **state)
 {
 	struct fixture *f = *state;
 
-	assert_refused(f, "a.csv", "text,label\na,0,1\n", "a.csv:2", "or more");
-	assert_refused(f, "a.csv", "text,label\na,0\nb\n", "a.csv:3", "1 fields, the header has 2");
+	assert_refused(f, "a.csv", "text,label\na,0,1\n", "a.csv:2", "more than the header's 2");
+	assert_refused(f, "a.csv", "text,label\na,0\nb\n", "a.csv:3", "1 of the header's 2");
 	assert_refused(f, "a.csv", "text,label\n\"a\nb,0\nc,1\n", "a.csv:2", "does not end");
 	assert_refused(f, "a.csv", "text,label\n\"a\nb\" ,0\n", "a.csv:3", "after a closing quote");
 	assert_refused(f, "a.csv", "text,label\na\"b,0\n", "a.csv:2", "quote inside");
