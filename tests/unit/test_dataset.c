@@ -425,6 +425,7 @@ static void test_split_keeps_the_shares_of_the_classes(void **state)
 	split((int[]){62, 40}, 2, 0.1, 1, (int[]){6, 4});
 	split((int[]){25, 25, 50}, 3, 0.1, 2, (int[]){3, 2, 5});
 	split((int[]){5, 5}, 2, 0.5, 3, (int[]){3, 2});
+	split((int[]){44, 16, 40}, 3, 0.1, 4, (int[]){4, 2, 4});
 }
 
 static void test_split_takes_from_every_class_that_has_two(void **state)
