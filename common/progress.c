@@ -228,11 +228,11 @@ static int parse_object(struct progress *out, const json_t *json, struct err *er
 	out->type = (enum progress_type)type;
 	for (member = types[type].member; member->key != NULL; member++, members++)
 		if (!parse_member(out, member, json_object_get(json, member->key)))
-			return err_set(err, ERR_INVALID_DATA, member->key, "missing or invalid in a %s line",
-				types[type].name);
+			return err_set(err, ERR_INVALID_DATA, member->key,
+				"missing or invalid in a line of type %s", types[type].name);
 	if (json_object_size(json) != members)
-		return err_set(
-			err, ERR_INVALID_DATA, "type", "unknown member in a %s line", types[type].name);
+		return err_set(err, ERR_INVALID_DATA, "type", "unknown member in a line of type %s",
+			types[type].name);
 	if (type == PROGRESS_STEP && out->step > out->of)
 		return err_set(err, ERR_INVALID_DATA, "step", "is above `of`");
 	return 0;

@@ -9,7 +9,8 @@
  *              after an error the rest is drained, the error answered, the connection closed
  *   handler    route->handle(req, &err) runs once, with the whole body in. It calls one respond_*, or
  *              request_work, and returns 0; or it returns an error, which becomes the error object
- *   end        request_own's destructor runs when the last byte is out or the client is gone
+ *   end        request_own's destructor runs when the last byte is out or the client is gone; after an error, before
+ *              the error is answered
  *
  * A request lives until its end; while it sleeps (request_work) a client that leaves is noticed only after it
  * wakes, so `done` may always touch it. A POST with an Idempotency-Key runs its handler (and each `done`)

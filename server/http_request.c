@@ -49,12 +49,19 @@ void answer_done(struct answer *answer)
 	*answer = (struct answer){0};
 }
 
+static void release_owned(struct request *req)
+{
+	if (req->free_owned != NULL)
+		req->free_owned(req->owned);
+	req->owned = NULL;
+	req->free_owned = NULL;
+}
+
 void request_free(struct request *req)
 {
 	if (req->pull != NULL)
 		req->http->stats.streams--;
-	if (req->free_owned != NULL)
-		req->free_owned(req->owned);
+	release_owned(req);
 	answer_done(&req->answer);
 	headers_free(req->decoded);
 	json_decref(req->json);
@@ -350,6 +357,7 @@ static int admit(struct request *req, struct err *err)
 
 static void keep_fault(struct request *req)
 {
+	release_owned(req); /* what a refused upload left goes before the answer */
 	req->has_fault = true;
 	req->must_close = has_body(req);
 }
@@ -525,6 +533,7 @@ typedef int stage(struct request *req, struct err *err);
 
 static void refuse(struct request *req, const struct err *err)
 {
+	release_owned(req);
 	answer_done(&req->answer);
 	respond_err(req, err);
 }
@@ -592,10 +601,12 @@ void request_run(struct request *req)
 	if (req->is_run)
 		return;
 	req->is_run = true;
-	if (prepare(req, &err) != 0)
+	if (prepare(req, &err) != 0) {
+		release_owned(req);
 		respond_err(req, &err);
-	else if (req->answer.response == NULL)
+	} else if (req->answer.response == NULL) {
 		run_stage(req, run_handler);
+	}
 	if (req->answer.response == NULL && !req->is_working) {
 		err_set(&err, ERR_INTERNAL, NULL, "the handler gave no answer");
 		respond_err(req, &err);

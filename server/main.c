@@ -14,6 +14,7 @@
 #include "server/api_models.h"
 #include "server/auth.h"
 #include "server/http.h"
+#include "server/pool.h"
 #include "server/server.h"
 #include "server/store.h"
 
@@ -135,6 +136,11 @@ static void on_http_stopped(struct server *server)
 	(void)server; /* the loop ends when nothing is left on it */
 }
 
+static void on_pool_stopped(struct server *server)
+{
+	(void)server;
+}
+
 static void on_signal(uv_signal_t *handle, int number)
 {
 	struct server *server = handle->data;
@@ -144,6 +150,7 @@ static void on_signal(uv_signal_t *handle, int number)
 	log_write(LOG_INFO, "stop", "%s", strsignal(number));
 	server->is_stopping = true;
 	http_stop(server->http, on_http_stopped);
+	pool_stop(server->pool, on_pool_stopped);
 }
 
 static void watch_signal(uv_signal_t *handle, struct server *server, int number)
@@ -166,6 +173,8 @@ static int serve_loop(struct server *server, struct err *err)
 	struct signals signals;
 	int rc = http_start(&server->http, server, err);
 
+	if (rc == 0)
+		rc = pool_start(&server->pool, server, err);
 	if (rc != 0)
 		return rc;
 	watch_signal(&signals.term, server, SIGTERM);
@@ -175,6 +184,7 @@ static int serve_loop(struct server *server, struct err *err)
 	uv_run(server->loop, UV_RUN_DEFAULT);
 	close_signals(&signals, server->loop);
 	http_free(server->http);
+	pool_free(server->pool);
 	log_write(LOG_INFO, "stop", "stopped");
 	return 0;
 }

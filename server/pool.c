@@ -278,13 +278,23 @@ struct events *pool_events(struct pool *pool)
 	return pool->events;
 }
 
+static bool is_orphan(const struct pool *pool, const char *job_id)
+{
+	json_t *id;
+	size_t i;
+
+	json_array_foreach(pool->orphans, i, id) if (strcmp(json_string_value(id), job_id) == 0) return true;
+	return false;
+}
+
 void pool_stop_job(struct pool *pool, const char *job_id, bool is_for_good)
 {
 	struct run *run = find_run(pool, job_id);
 
 	if (run != NULL)
 		run_stop(run, is_for_good ? RUN_CANCEL : RUN_PAUSE);
-	else if (is_for_good)
+	else if (is_for_good &&
+		 !is_orphan(pool, job_id)) /* an orphan's directory is cleaned once it is gone */
 		run_clean_dir(pool->server, job_id);
 }
 

@@ -1,6 +1,6 @@
 #include "server/report.h"
 
-#include "server/gate.h"
+#include "common/gate.h"
 
 /* A member of the worker's report, or null. */
 static json_t *member(json_t *worker, const char *name)
@@ -57,16 +57,20 @@ static void add_rest(json_t *report, json_t *worker)
 		json_object_set(report, name, value);
 }
 
+json_t *report_verdict(const json_t *report, const struct job_row *job)
+{
+	json_t *spec = spec_json(&job->spec, SPEC_API);
+	json_t *verdict = gate_judge(report, json_object_get(spec, "gate"));
+
+	json_decref(spec);
+	return verdict;
+}
+
 static int add_gate(json_t *report, const struct job_row *job, struct err *err)
 {
-	struct gate gate;
-	json_t *verdict;
-
-	gate_from_spec(&gate, &job->spec);
-	if (gate_is_empty(&gate))
+	if (!job->spec.gate.present)
 		return 0;
-	verdict = gate_verdict(&gate, report);
-	return json_object_set_new(report, "gate", verdict) == 0 ? 0 : err_nomem(err);
+	return json_object_set_new(report, "gate", report_verdict(report, job)) == 0 ? 0 : err_nomem(err);
 }
 
 int report_compose(json_t **out, const struct job_row *job, enum job_status status, json_t *worker,

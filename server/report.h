@@ -15,4 +15,7 @@
 int report_compose(json_t **out, const struct job_row *job, enum job_status status, json_t *worker,
 	json_t *epochs, json_t *artifacts, struct err *err) MUST_USE;
 
+/* The verdict on a report by the job's own thresholds (common/gate.h). NULL when out of memory. New reference. */
+json_t *report_verdict(const json_t *report, const struct job_row *job);
+
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "server/api_files.h"
+#include "server/api_jobs.h"
 #include "server/api_meta.h"
 #include "server/api_models.h"
 
@@ -25,6 +26,29 @@ static const struct route routes[] = {
 	{"GET", "/v1/models", ROUTE_KEY, models_list, NULL},
 	{"GET", "/v1/models/{id}", ROUTE_KEY, models_get, NULL},
 	{"DELETE", "/v1/models/{id}", ROUTE_KEY, models_delete, NULL},
+
+	{"POST", "/v1/fine_tuning/jobs", ROUTE_KEY | ROUTE_JSON, jobs_create, NULL},
+	{"GET", "/v1/fine_tuning/jobs", ROUTE_KEY, jobs_list, NULL},
+	{"GET", "/v1/fine_tuning/jobs/{id}", ROUTE_KEY, jobs_get, NULL},
+	{"POST", "/v1/fine_tuning/jobs/{id}/cancel", ROUTE_KEY | ROUTE_JSON | ROUTE_EMPTY_OK, jobs_cancel,
+		NULL},
+	{"POST", "/v1/fine_tuning/jobs/{id}/pause", ROUTE_KEY | ROUTE_JSON | ROUTE_EMPTY_OK, jobs_pause,
+		NULL},
+	{"POST", "/v1/fine_tuning/jobs/{id}/resume", ROUTE_KEY | ROUTE_JSON | ROUTE_EMPTY_OK, jobs_resume,
+		NULL},
+	{"GET", "/v1/fine_tuning/jobs/{id}/events", ROUTE_KEY, jobs_events, NULL},
+	{"GET", "/v1/fine_tuning/jobs/{id}/checkpoints", ROUTE_KEY, jobs_checkpoints, NULL},
+	{"GET", "/v1/fine_tuning/jobs/{id}/report", ROUTE_KEY, jobs_report, NULL},
+	{"GET", "/v1/fine_tuning/jobs/{id}/gate", ROUTE_KEY, jobs_gate, NULL},
+	{"GET", "/v1/fine_tuning/jobs/{id}/log", ROUTE_KEY, jobs_log, NULL},
+	{"GET", "/v1/fine_tuning/jobs/{id}/adapter", ROUTE_KEY, jobs_adapter, NULL},
+	{"GET", "/v1/fine_tuning/jobs/{id}/merged", ROUTE_KEY, jobs_merged, NULL},
+	{"POST", "/v1/scans", ROUTE_KEY | ROUTE_JSON, scans_refuse, NULL},
+	{"GET", "/v1/scans", ROUTE_KEY, scans_refuse, NULL},
+	{"GET", "/v1/scans/{id}", ROUTE_KEY, scans_refuse, NULL},
+	{"GET", "/v1/scans/{id}/report", ROUTE_KEY, scans_refuse, NULL},
+	{"GET", "/v1/scans/{id}/events", ROUTE_KEY, scans_refuse, NULL},
+	{"POST", "/v1/scans/{id}/cancel", ROUTE_KEY | ROUTE_JSON | ROUTE_EMPTY_OK, scans_refuse, NULL},
 
 	/* Last: what stands here is a file of the page. */
 	{"GET", "/{id}", ROUTE_STATIC, meta_page, NULL},

@@ -283,8 +283,8 @@ static int (*const on_line[])(struct run *run, const struct progress *line, stru
 static void breach(struct run *run, const struct err *err)
 {
 	if (run->breach.code == ERR_NONE)
-		err_set(&run->breach, ERR_INTERNAL, err->where, "the worker broke the protocol: %.900s",
-			err->text);
+		err_set(&run->breach, ERR_INTERNAL, "", "the worker broke the protocol: %.300s%s%.600s",
+			err->where, err->where[0] != '\0' ? ": " : "", err->text);
 	run_stop(run, RUN_BREACH);
 }
 
@@ -618,12 +618,12 @@ void run_stop(struct run *run, enum run_stop why)
 	if (why > run->stop)
 		run->stop = why;
 	if (run->worker != NULL)
-		run->host.executor->ops->cancel(run->worker, server->config->stop_grace_s * 1000);
+		run->host.executor->ops->cancel(run->worker, server->config->stop_grace * 1000);
 }
 
 static void check_limits(struct run *run)
 {
-	uint64_t limit_ms = (uint64_t)run->host.server->config->job_time_limit_s * 1000;
+	uint64_t limit_ms = (uint64_t)run->host.server->config->job_time_limit * 1000;
 	struct stat st;
 	struct err err;
 
