@@ -8,6 +8,7 @@ import httpx2
 import openai
 import pytest
 import tiny
+from module_daemon import module_daemon  # noqa: F401
 
 FINISHED = ("succeeded", "failed", "cancelled")
 

@@ -7,6 +7,7 @@ import openapi_spec_validator
 import pytest
 import spec_schema
 import tiny
+from module_daemon import module_daemon  # noqa: F401
 
 ROOT = contract.ROOT
 DOCUMENT = contract.DOCUMENT
