@@ -41,8 +41,8 @@ def find(method, path):
 
 def schema_of(response, content_type):
     content = response.get("content", {})
-    assert content_type in content, f"{content_type} is none of {list(content)}"
-    return content[content_type].get("schema", {})
+    assert content_type in content or "*/*" in content, f"{content_type} is none of {list(content)}"
+    return content.get(content_type, content.get("*/*")).get("schema", {})
 
 
 def validate(value, schema):

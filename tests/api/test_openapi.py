@@ -96,7 +96,7 @@ def test_unknown_ids_keep_to_it(http, method, path):
 @pytest.mark.parametrize("method, path", [
     (method, re.sub(r"\{\w+\}", "any", path)) for method, path, _ in contract.operations() if path.startswith(LATER)])
 def test_what_is_not_built_yet_says_so(http, method, path):
-    answer = http.request(method, path)
+    answer = http.request(method, path, json={} if method == "POST" else None)
     assert contract.check(answer)["error"]["code"] == "unsupported"
 
 
@@ -137,7 +137,7 @@ def test_file_answers_keep_to_it(http, file):
     ({"data": {"purpose": "fine-tune"}, "files": {"file": ("a.exe", b"x")}}, 415),
     ({"data": {"purpose": "evil"}, "files": {"file": ("a.csv", b"x")}}, 400),
     ({"data": {"purpose": "fine-tune"}, "files": {"fil": ("a.csv", b"x")}}, 400),
-    ({"json": {}}, 415), ({"content": b""}, 415),
+    ({"json": {}}, 415), ({"content": b""}, 400),
 ])
 def test_refused_uploads_keep_to_it(http, parts, status):
     answer = http.post("/v1/files", **parts)
