@@ -113,7 +113,7 @@ def test_a_model_that_no_job_needs_is_deleted(client, tmp_path):
     ({"extra_body": {"frobnicate": 1}}, "frobnicate", "unknown_parameter"),
     ({"extra_body": {"peft": {"type": "prefix"}}}, "peft.type", "unsupported"),
     ({"extra_body": {"evaluation": {"compare_undefended": False}, "gate": {"max_ca_drop": 0.1}}},
-     "evaluation.compare_undefended", "invalid_value"),
+     "gate.max_ca_drop", "invalid_value"),
 ])
 def test_a_bad_field_is_refused_by_name(client, model, data, fields, param, code):
     with pytest.raises(openai.BadRequestError) as refused:
