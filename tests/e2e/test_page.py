@@ -114,7 +114,8 @@ def test_what_was_uploaded_before_can_be_chosen(page, inputs):
     page.wait_for_url(re.compile(r"#/jobs/ftjob-"), timeout=30000)
     open_form(page)
     page.locator("select[name=model]").select_option(index=1)
-    page.locator("select[name=training_file]").select_option(label=re.compile("reviews & more.csv"))
+    known = page.locator("select[name=training_file] option", has_text="reviews & more.csv").first
+    page.locator("select[name=training_file]").select_option(known.get_attribute("value"))
     fill_quick(page, epochs=1)
     submit(page)
     page.wait_for_url(re.compile(r"#/jobs/ftjob-"), timeout=30000)
