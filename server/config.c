@@ -108,7 +108,7 @@ static int finish_worker(struct config *out, struct err *err)
 	return out->worker == NULL ? err_nomem(err) : 0;
 }
 
-int config_read(struct config *out, int *n_words, int argc, char **argv, struct err *err)
+int config_parse(struct config *out, int *n_words, int argc, char **argv, struct err *err)
 {
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	int rc;

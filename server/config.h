@@ -30,7 +30,7 @@ struct config {
  * Read flags, environment and file; *n_words operands ("key", "revoke", id) end up in argv[1..]. Every text but data_dir,
  * config and name is set afterwards, and data_dir too unless help or version is. ERR_USAGE names the culprit.
  */
-int config_read(struct config *out, int *n_words, int argc, char **argv, struct err *err) MUST_USE;
+int config_parse(struct config *out, int *n_words, int argc, char **argv, struct err *err) MUST_USE;
 void config_done(struct config *config);
 /* The table on stdout, for --help. */
 void config_help(void);

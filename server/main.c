@@ -239,7 +239,7 @@ int main(int argc, char *argv[])
 
 	umask(077);
 	signal(SIGPIPE, SIG_IGN);
-	rc = config_read(&config, &n_words, argc, argv, &err);
+	rc = config_parse(&config, &n_words, argc, argv, &err);
 	if (rc == 0 && config.help) {
 		print_help();
 	} else if (rc == 0 && config.version) {
