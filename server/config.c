@@ -6,6 +6,7 @@
 
 #include "common/buf.h"
 #include "common/options.h"
+#include "server/hosts.h"
 
 #define FIELD(f) offsetof(struct config, f)
 
@@ -79,6 +80,16 @@ static int finish_texts(struct config *out, struct err *err)
 	return 0;
 }
 
+static int check_listen(const struct config *config, struct err *err)
+{
+	char host[256], port[8];
+
+	if (!address_split(host, sizeof(host), port, sizeof(port), config->listen))
+		return err_set(
+			err, ERR_USAGE, "--listen", "'%s' is not an address and a port", config->listen);
+	return 0;
+}
+
 /* The worker beside this program. */
 static int finish_worker(struct config *out, struct err *err)
 {
@@ -119,6 +130,8 @@ int server_config_read(struct config *out, int *n_words, int argc, char **argv, 
 	if (out->threads == 0)
 		out->threads = MAX(1, (int64_t)cores / out->workers);
 	rc = finish_texts(out, err);
+	if (rc == 0)
+		rc = check_listen(out, err);
 	return rc == 0 ? finish_worker(out, err) : rc;
 }
 

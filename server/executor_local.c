@@ -170,10 +170,9 @@ static int open_fds(int *fds, const struct executor_job *job, struct err *err)
 static int fill_environment(char **env, char *space, size_t size)
 {
 	static const char *const passed[] = {"ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS"};
-	static char blas[] = "OPENBLAS_NUM_THREADS=1", path[] = "PATH=/usr/bin:/bin";
+	static char path[] = "PATH=/usr/bin:/bin";
 	int n = 0;
 
-	env[n++] = blas;
 	env[n++] = path;
 	for (size_t i = 0; i < NELEM(passed); i++) {
 		const char *value = getenv(passed[i]);

@@ -79,6 +79,25 @@ static int port_of(const struct sockaddr *address)
 	return ntohs(((const struct sockaddr_in6 *)(const void *)address)->sin6_port);
 }
 
+bool address_split(char *host, size_t host_len, char *port, size_t port_len, const char *text)
+{
+	const char *colon = strrchr(text, ':');
+	size_t len = colon == NULL ? 0 : (size_t)(colon - text);
+	size_t digits = colon == NULL ? 0 : strspn(colon + 1, "0123456789");
+
+	if (digits == 0 || digits > 5 || colon[1 + digits] != '\0' || atoi(colon + 1) > 65535)
+		return false;
+	if (text[0] == '[' && len > 2 && text[len - 1] == ']') {
+		text++;
+		len -= 2;
+	}
+	if (len >= host_len || digits >= port_len)
+		return false;
+	snprintf(host, host_len, "%.*s", (int)len, text);
+	snprintf(port, port_len, "%s", colon + 1);
+	return true;
+}
+
 void address_print(char *out, size_t len, const struct sockaddr *address)
 {
 	char host[INET6_ADDRSTRLEN] = "";

@@ -18,6 +18,8 @@ bool host_is_own(const char *authority, const struct sockaddr *local, const char
 bool origin_is_own(const char *origin, const struct sockaddr *local, const char *allowed);
 /* Only reachable from this machine? */
 bool address_is_loopback(const struct sockaddr *address);
+/* "host:port" or "[host]:port" in two; false when it is neither or the port is above 65535. */
+bool address_split(char *host, size_t host_len, char *port, size_t port_len, const char *text);
 /* "127.0.0.1:80", "[::1]:80". */
 void address_print(char *out, size_t len, const struct sockaddr *address);
 

@@ -22,9 +22,15 @@ static void pump(struct http *http)
 {
 	MHD_UNSIGNED_LONG_LONG wait_ms;
 
+	size_t before;
+
 	if (http->daemon == NULL)
 		return;
-	MHD_run(http->daemon);
+	/* At its limit MHD stops listening, and begins again only in the run after the one that closed a connection. */
+	do {
+		before = http->stats.connections;
+		MHD_run(http->daemon);
+	} while (http->stats.connections < before);
 	if (MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES)
 		uv_timer_start(&http->timer, on_timer, wait_ms, 0);
 	else
@@ -257,35 +263,15 @@ static int bind_one(const struct addrinfo *address, const char *listen_on, struc
 	return err_errno(err, saved, listen_on, "listen");
 }
 
-/* "host:port" or "[host]:port" in two. */
-static int split_address(
-	char *host, size_t host_len, const char **port, const char *listen_on, struct err *err)
-{
-	const char *colon = strrchr(listen_on, ':');
-	size_t len = colon == NULL ? 0 : (size_t)(colon - listen_on);
-
-	if (colon == NULL || len >= host_len || colon[1] == '\0' || strlen(colon + 1) > 5 ||
-		strspn(colon + 1, "0123456789") != strlen(colon + 1))
-		return err_set(err, ERR_USAGE, "--listen", "'%s' is not an address and a port", listen_on);
-	if (listen_on[0] == '[' && len > 1 && listen_on[len - 1] == ']') {
-		listen_on++;
-		len -= 2;
-	}
-	snprintf(host, host_len, "%.*s", (int)len, listen_on);
-	*port = colon + 1;
-	return 0;
-}
-
 static int open_socket(const char *listen_on, struct err *err)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
 	struct addrinfo *found = NULL;
-	char host[256];
-	const char *port = "";
-	int rc = split_address(host, sizeof(host), &port, listen_on, err);
+	char host[256], port[8];
+	int rc;
 
-	if (rc != 0)
-		return rc;
+	if (!address_split(host, sizeof(host), port, sizeof(port), listen_on))
+		return err_set(err, ERR_USAGE, "--listen", "'%s' is not an address and a port", listen_on);
 	rc = getaddrinfo(host[0] == '\0' ? NULL : host, port, &hints, &found);
 	if (rc != 0)
 		return err_set(err, ERR_USAGE, "--listen", "'%s': %s", listen_on, gai_strerror(rc));

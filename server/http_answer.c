@@ -245,12 +245,25 @@ void respond_stream(struct request *req, const char *content_type,
 
 /* ---- out ---- */
 
+/* The path is what a stranger sent: only what prints goes into the log. */
+static void printable(char *out, size_t len, const char *text)
+{
+	size_t n = 0;
+
+	for (; text[n] != '\0' && n + 1 < len; n++)
+		out[n] = text[n] > 0x20 && text[n] < 0x7f ? text[n] : '?';
+	out[n] = '\0';
+}
+
 static void log_answer(const struct request *req)
 {
+	char method[32], path[256];
 	bool is_routine = req->answer.status < 400 && strcmp(req->method, "POST") != 0 &&
 			  strcmp(req->method, "DELETE") != 0;
 
-	log_write(is_routine ? LOG_DEBUG : LOG_INFO, "request", "%s %s %d %llu ms %s", req->method, req->path,
+	printable(method, sizeof(method), req->method);
+	printable(path, sizeof(path), req->path);
+	log_write(is_routine ? LOG_DEBUG : LOG_INFO, "request", "%s %s %d %llu ms %s", method, path,
 		req->answer.status, (unsigned long long)(uv_now(req->http->server->loop) - req->started),
 		req->id);
 }

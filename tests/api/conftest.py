@@ -67,10 +67,11 @@ def multipart(parts, boundary=None):
 
 
 class Daemon:
-    def __init__(self, data_dir, *flags, env=None, preexec_fn=None, listen="127.0.0.1:0"):
+    def __init__(self, data_dir, *flags, env=None, preexec_fn=None, listen="127.0.0.1:0",
+                 log_dir=None):
         self.data_dir = pathlib.Path(data_dir)
         self.key = None
-        self.log_path = self.data_dir.parent / f"{self.data_dir.name}-{uuid.uuid4().hex[:8]}.log"
+        self.log_path = pathlib.Path(log_dir or self.data_dir.parent) / f"{self.data_dir.name}-{uuid.uuid4().hex[:8]}.log"
         clean = {k: v for k, v in os.environ.items() if not k.startswith("OBLIVIATE_")}
         clean["ASAN_OPTIONS"] = "abort_on_error=0:detect_leaks=1:" + clean.get("ASAN_OPTIONS", "")
         clean["UBSAN_OPTIONS"] = "print_stacktrace=1"
