@@ -27,7 +27,7 @@ static void print_help(void)
 	       "\n"
 	       "Trains suspect encoders with a backdoor defence, behind an HTTP interface.\n"
 	       "\n");
-	config_help();
+	server_config_help();
 	printf("\n"
 	       "Every option may stand in the environment too (--data-dir: OBLIVIATE_DATA_DIR) or in the "
 	       "config\n"
@@ -239,7 +239,7 @@ int main(int argc, char *argv[])
 
 	umask(077);
 	signal(SIGPIPE, SIG_IGN);
-	rc = config_parse(&config, &n_words, argc, argv, &err);
+	rc = server_config_read(&config, &n_words, argc, argv, &err);
 	if (rc == 0 && config.help) {
 		print_help();
 	} else if (rc == 0 && config.version) {
@@ -248,6 +248,6 @@ int main(int argc, char *argv[])
 		set_log_level(config.log_level);
 		rc = n_words > 0 ? run_key(&config, n_words, argv + 1, &err) : serve(&config, &err);
 	}
-	config_done(&config);
+	server_config_done(&config);
 	return rc == 0 ? 0 : report(&err);
 }
