@@ -45,9 +45,11 @@ class JobView {
 	async refresh() {
 		const before = this.job?.status;
 		this.job = await get(this.path, this.signal);
+		if (before === this.job.status)
+			return; // a button that is drawn again would lose the focus
 		this.drawHead();
 		this.drawFacts();
-		if (before !== undefined && before !== this.job.status)
+		if (before !== undefined)
 			announce(`The job is ${this.job.status}`);
 		if (this.isFinished)
 			this.progress.hidden = true;
