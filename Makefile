@@ -26,7 +26,7 @@ OPT  := -O2 -g $(HARD)
 SAN  := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 
 COMMON_LIBS := -ljansson -lcrypto
-WORKER_LIBS := $(COMMON_LIBS) -lopenblas -lseccomp -lm -pthread
+WORKER_LIBS := $(COMMON_LIBS) -lseccomp -lm -pthread
 SERVER_LIBS := $(COMMON_LIBS) -lmicrohttpd -luv -lsqlite3 -lzip -lz -pthread
 
 PROGRAMS := $(B)/obliviated $(B)/obliviate-worker $(B)/obliviate-plant
@@ -67,6 +67,7 @@ ISA_avx2   := -mavx2 -mfma -mf16c
 ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mprefer-vector-width=512
 
 FLAGS_opt := $(OPT)
+KERNEL_OPT_opt := -O3
 FLAGS_san := $(SAN)
 FLAGS_dbl := $(SAN) -DOBLIVIATE_DOUBLE
 
@@ -90,7 +91,7 @@ $(foreach v,opt san dbl,$(eval $(call variant,$(v))))
 define kernel
 $(B)/$(1)/worker/ops/kernels_$(2).o: $(KERNEL_SRC)
 	@mkdir -p $$(@D)
-	$$(if $$(V),,@echo '  CC  $$@' ;) $$(CC) $(BASE) $(FLAGS_$(1)) -O3 $(ISA_$(2)) -DISA=$(2) $$(CFLAGS) -c -o $$@ $$<
+	$$(if $$(V),,@echo '  CC  $$@' ;) $$(CC) $(BASE) $(FLAGS_$(1)) $(KERNEL_OPT_$(1)) $(ISA_$(2)) -DISA=$(2) $$(CFLAGS) -c -o $$@ $$<
 endef
 $(foreach v,opt san dbl,$(foreach isa,$(ISAS),$(eval $(call kernel,$(v),$(isa)))))
 
@@ -129,7 +130,7 @@ UNIT_BIN := $(UNIT_SRC:tests/%.c=$(B)/tests/%) $(DBL_SRC:tests/%.c=$(B)/tests/%)
 $(B)/tests/%: tests/%.c $(B)/san/libserver.a $(B)/san/libworker.a $(B)/san/libcommon.a $(B)/san/assets.o
 	@mkdir -p $(@D)
 	$(if $(V),,@echo '  CC  $@' ;) $(CC) $(BASE) $(SAN) -Wno-missing-prototypes -Wno-unused-parameter -o $@ $< $(B)/san/libserver.a $(B)/san/assets.o \
-		$(B)/san/libworker.a $(B)/san/libcommon.a -lcmocka $(SERVER_LIBS) $(WORKER_LIBS)
+		$(B)/san/libworker.a $(B)/san/libcommon.a -lcmocka -lopenblas $(SERVER_LIBS) $(WORKER_LIBS)
 $(B)/tests/unit/dbl_%: tests/unit/dbl_%.c $(B)/dbl/libworker.a $(B)/dbl/libcommon.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo '  CC  $@' ;) $(CC) $(BASE) $(FLAGS_dbl) -Wno-missing-prototypes -Wno-unused-parameter -o $@ $< \

@@ -12,8 +12,8 @@
  * the job has not succeeded, when there is no check or when a value that a check needs is null; else "pass"
  * when every check passed, else "fail". So a job that failed or was cancelled never passes.
  */
-#ifndef OBLIVIATE_GATE_H
-#define OBLIVIATE_GATE_H
+#ifndef OBLIVIATE_COMMON_GATE_H
+#define OBLIVIATE_COMMON_GATE_H
 
 #include <jansson.h>
 

@@ -229,7 +229,10 @@ train() {
 	follow "$job"
 	request GET "$jobs/$job"
 	state=$(jq -r '.status + (if .error.message? then ": " + .error.message else "" end)' $work/answer)
-	[ "$state" = succeeded ] || die "the job ended $state; its log: curl $url$jobs/$job/log"
+	if [ "$state" != succeeded ]; then
+		curl -sS "$url$jobs/$job/log" | tail -n 5 >&2
+		die "the job ended $state"
+	fi
 	request GET "$jobs/$job/gate"
 	mv $work/answer "$work/$1.gate.json"
 	request GET "$jobs/$job/report"

@@ -3,10 +3,10 @@
 # As root directly, else through sudo; without either it prints the line to run and exits 2.
 set -eu
 
-build="gcc make pkg-config libc6-dev libmicrohttpd-dev libjansson-dev libsqlite3-dev libopenblas-dev
+build="gcc make pkg-config libc6-dev libmicrohttpd-dev libjansson-dev libsqlite3-dev
 	libuv1-dev libssl-dev libzip-dev zlib1g-dev libseccomp-dev"
 demo="curl jq python3 python3-venv python3-pip unzip"
-test="$demo libcmocka-dev chromium clang libclang-rt-14-dev"
+test="$demo libcmocka-dev libopenblas-dev chromium clang libclang-rt-14-dev"
 lint="clang-format clang-tidy cppcheck shellcheck gcovr"
 
 want=""

@@ -108,7 +108,7 @@ static int finish_worker(struct config *out, struct err *err)
 	return out->worker == NULL ? err_nomem(err) : 0;
 }
 
-int config_read(struct config *out, int *n_words, int argc, char **argv, struct err *err)
+int server_config_read(struct config *out, int *n_words, int argc, char **argv, struct err *err)
 {
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	int rc;
@@ -135,12 +135,12 @@ int config_read(struct config *out, int *n_words, int argc, char **argv, struct 
 	return rc == 0 ? finish_worker(out, err) : rc;
 }
 
-void config_done(struct config *config)
+void server_config_done(struct config *config)
 {
 	options_done(config, rows, NELEM(rows));
 }
 
-void config_help(void)
+void server_config_help(void)
 {
 	options_help(stdout, rows, NELEM(rows));
 }

@@ -1,8 +1,8 @@
 /*
  * config: the daemon's settings: one const table over common/options, and what is checked and filled in beyond it.
  */
-#ifndef OBLIVIATE_CONFIG_H
-#define OBLIVIATE_CONFIG_H
+#ifndef OBLIVIATE_SERVER_CONFIG_H
+#define OBLIVIATE_SERVER_CONFIG_H
 
 #include "common/err.h"
 
@@ -30,9 +30,9 @@ struct config {
  * Read flags, environment and file; *n_words operands ("key", "revoke", id) end up in argv[1..]. Every text but data_dir,
  * config and name is set afterwards, and data_dir too unless help or version is. ERR_USAGE names the culprit.
  */
-int config_read(struct config *out, int *n_words, int argc, char **argv, struct err *err) MUST_USE;
-void config_done(struct config *config);
+int server_config_read(struct config *out, int *n_words, int argc, char **argv, struct err *err) MUST_USE;
+void server_config_done(struct config *config);
 /* The table on stdout, for --help. */
-void config_help(void);
+void server_config_help(void);
 
 #endif

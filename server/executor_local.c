@@ -27,7 +27,7 @@ enum {
 struct local {
 	struct executor base;
 	struct executor_options options;
-	char program[4096];
+	char program[PATH_MAX];
 	char threads[24];
 	struct worker *workers;
 };
@@ -170,10 +170,9 @@ static int open_fds(int *fds, const struct executor_job *job, struct err *err)
 static int fill_environment(char **env, char *space, size_t size)
 {
 	static const char *const passed[] = {"ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS"};
-	static char blas[] = "OPENBLAS_NUM_THREADS=1", path[] = "PATH=/usr/bin:/bin";
+	static char path[] = "PATH=/usr/bin:/bin";
 	int n = 0;
 
-	env[n++] = blas;
 	env[n++] = path;
 	for (size_t i = 0; i < NELEM(passed); i++) {
 		const char *value = getenv(passed[i]);
@@ -377,6 +376,19 @@ static const struct executor_ops local_ops = {
 	.free = local_free,
 };
 
+/* Workers start in "/", so a relative path must be resolved here. That there is nothing is found out at each start. */
+static void find_program(struct local *local, const char *path)
+{
+	char here[PATH_MAX];
+
+	if (realpath(path, local->program) != NULL)
+		return;
+	if (path[0] == '/' || getcwd(here, sizeof(here)) == NULL)
+		snprintf(local->program, sizeof(local->program), "%s", path);
+	else
+		snprintf(local->program, sizeof(local->program), "%.2047s/%.2047s", here, path);
+}
+
 int executor_local_new(struct executor **out, const struct executor_options *options, struct err *err)
 {
 	struct local *local = calloc(1, sizeof(*local));
@@ -385,11 +397,7 @@ int executor_local_new(struct executor **out, const struct executor_options *opt
 		return err_nomem(err);
 	local->base.ops = &local_ops;
 	local->options = *options;
-	/* Workers start in "/", so a relative path must be resolved here. */
-	if (realpath(options->program, local->program) == NULL) {
-		free(local);
-		return err_errno(err, errno, options->program, "worker program");
-	}
+	find_program(local, options->program);
 	snprintf(local->threads, sizeof(local->threads), "%lld", (long long)options->threads);
 	*out = &local->base;
 	return 0;

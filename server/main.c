@@ -27,7 +27,7 @@ static void print_help(void)
 	       "\n"
 	       "Trains suspect encoders with a backdoor defence, behind an HTTP interface.\n"
 	       "\n");
-	config_help();
+	server_config_help();
 	printf("\n"
 	       "Every option may stand in the environment too (--data-dir: OBLIVIATE_DATA_DIR) or in the "
 	       "config\n"
@@ -168,20 +168,10 @@ static void close_signals(struct signals *signals, uv_loop_t *loop)
 	uv_run(loop, UV_RUN_DEFAULT);
 }
 
-static int serve_loop(struct server *server, struct err *err)
+static void serve_loop(struct server *server)
 {
 	struct signals signals;
-	int rc = http_start(&server->http, server, err);
 
-	if (rc != 0)
-		return rc;
-	rc = pool_start(&server->pool, server, err);
-	if (rc != 0) {
-		http_stop(server->http, on_http_stopped);
-		uv_run(server->loop, UV_RUN_DEFAULT);
-		http_free(server->http);
-		return rc;
-	}
 	watch_signal(&signals.term, server, SIGTERM);
 	watch_signal(&signals.interrupt, server, SIGINT);
 	printf("obliviated listening on http://%s\n", http_address(server->http));
@@ -189,9 +179,25 @@ static int serve_loop(struct server *server, struct err *err)
 	uv_run(server->loop, UV_RUN_DEFAULT);
 	close_signals(&signals, server->loop);
 	http_free(server->http);
-	pool_free(server->pool);
 	log_write(LOG_INFO, "stop", "stopped");
-	return 0;
+}
+
+/* The pool claims nothing before the loop runs. */
+static int serve_pool(struct server *server, struct err *err)
+{
+	int rc = pool_start(&server->pool, server, err);
+
+	if (rc != 0)
+		return rc;
+	rc = http_start(&server->http, server, err);
+	if (rc == 0) {
+		serve_loop(server);
+	} else {
+		pool_stop(server->pool, on_pool_stopped);
+		uv_run(server->loop, UV_RUN_DEFAULT);
+	}
+	pool_free(server->pool);
+	return rc;
 }
 
 static int serve_store(struct server *server, struct err *err)
@@ -203,7 +209,7 @@ static int serve_store(struct server *server, struct err *err)
 	if (rc == 0)
 		rc = models_sweep(server, err);
 	if (rc == 0)
-		rc = serve_loop(server, err);
+		rc = serve_pool(server, err);
 	store_close(server->store);
 	return rc;
 }
@@ -244,7 +250,7 @@ int main(int argc, char *argv[])
 
 	umask(077);
 	signal(SIGPIPE, SIG_IGN);
-	rc = config_read(&config, &n_words, argc, argv, &err);
+	rc = server_config_read(&config, &n_words, argc, argv, &err);
 	if (rc == 0 && config.help) {
 		print_help();
 	} else if (rc == 0 && config.version) {
@@ -253,6 +259,6 @@ int main(int argc, char *argv[])
 		set_log_level(config.log_level);
 		rc = n_words > 0 ? run_key(&config, n_words, argv + 1, &err) : serve(&config, &err);
 	}
-	config_done(&config);
+	server_config_done(&config);
 	return rc == 0 ? 0 : report(&err);
 }

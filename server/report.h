@@ -2,8 +2,8 @@
  * report: the report of a job: what its worker measured, and what the daemon knows better: job, status, ids and
  * digests of the inputs, gate, artifacts.
  */
-#ifndef OBLIVIATE_REPORT_H
-#define OBLIVIATE_REPORT_H
+#ifndef OBLIVIATE_SERVER_REPORT_H
+#define OBLIVIATE_SERVER_REPORT_H
 
 #include "server/store_job.h"
 

@@ -224,9 +224,7 @@ int main(int argc, char **argv)
 	} else if (settings.version) {
 		puts("obliviate-worker " OBLIVIATE_VERSION);
 	} else {
-		rc = sandbox_single_blas(argv, &err);
-		if (rc == 0)
-			rc = work(&settings, &err);
+		rc = work(&settings, &err);
 		rc = finish(rc, &err);
 	}
 	options_done(&settings, rows, NELEM(rows));

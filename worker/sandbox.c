@@ -32,19 +32,6 @@ int sandbox_mode_parse(enum sandbox_mode *out, const char *name, struct err *err
 	return err_set(err, ERR_USAGE, "--sandbox", "must be require, auto or off");
 }
 
-int sandbox_single_blas(char **argv, struct err *err)
-{
-	const char *threads = getenv("OPENBLAS_NUM_THREADS");
-
-	if (threads != NULL && strcmp(threads, "1") == 0)
-		return 0;
-	if (setenv("OPENBLAS_NUM_THREADS", "1", 1) != 0)
-		return err_nomem(err);
-	execv("/proc/self/exe", argv);
-	return err_set(
-		err, ERR_INTERNAL, NULL, "cannot restart with OPENBLAS_NUM_THREADS=1: %s", strerror(errno));
-}
-
 int sandbox_follow_parent(struct err *err)
 {
 	pid_t parent = getppid();

@@ -7,9 +7,9 @@
  *   seccomp        only the system calls of a program that computes: no sockets, no new program, no fork,
  *                  no tracing, no executable memory
  *
- * landlock and seccomp bind the calling thread and the threads that it starts afterwards. OpenBLAS starts its
- * threads in a library constructor, before main, where they would stay outside: so sandbox_single_blas comes
- * first, and sandbox_enter refuses a process that already has a second thread.
+ * landlock and seccomp bind the calling thread and the threads that it starts afterwards. A library that starts
+ * threads in a constructor, before main, would leave them outside: so sandbox_enter refuses a process that
+ * already has a second thread.
  *
  * A call outside the list fails with EPERM, so that a library that only probes goes on. A call that nothing
  * but an intruder makes (sockets, exec, ptrace, mount, ...) kills the process: SIGSYS is louder than an error
@@ -44,12 +44,6 @@ struct sandbox_state {
 
 /* "require", "auto", "off"; else ERR_USAGE. */
 int sandbox_mode_parse(enum sandbox_mode *out, const char *name, struct err *err) MUST_USE;
-
-/*
- * Make sure that OpenBLAS was loaded with one thread: returns 0 where OPENBLAS_NUM_THREADS is 1; else sets it
- * and executes the same program again with the same arguments, and returns only when that failed.
- */
-int sandbox_single_blas(char **argv, struct err *err) MUST_USE;
 
 /* Let the kernel kill this process when its parent dies; ERR_STOPPED when the parent is gone already. */
 int sandbox_follow_parent(struct err *err) MUST_USE;

@@ -51,7 +51,14 @@ function useKey(event) {
 	show();
 }
 
+// The hash is the router's, so the link may not change it.
+function skip(event) {
+	event.preventDefault();
+	main.focus();
+}
+
 keyField.value = getKey();
+document.querySelector(".skip").addEventListener("click", skip);
 document.getElementById("key-form").addEventListener("submit", useKey);
 window.addEventListener("hashchange", show);
 window.addEventListener("unhandledrejection", (event) => report(event.reason));

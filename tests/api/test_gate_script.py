@@ -9,8 +9,11 @@ import subprocess
 import threading
 import time
 import xml.etree.ElementTree as tree
+import zipfile
 
 import pytest
+import tiny
+from module_daemon import module_daemon  # noqa: F401
 
 GATE = pathlib.Path(__file__).resolve().parents[2] / "deploy/gate/obliviate-gate"
 PASS, FAIL, USAGE, SERVICE, REFUSED = range(5)
@@ -383,3 +386,70 @@ def test_sarif_tells_a_service_that_failed(service, inputs, tmp_path):
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_shellcheck_finds_nothing():
     subprocess.run(["shellcheck", GATE], check=True)
+
+
+# --- against the daemon and the real worker ---------------------------------------------------------------
+
+
+@pytest.fixture
+def real_inputs(tmp_path):
+    """Model, data set, and a spec with which the job is short."""
+    spec = tmp_path / "spec.json"
+    spec.write_text(json.dumps({"hyperparameters": tiny.QUICK, "evaluation": {"triggers": ["cf", "mn"]},
+                                "defense": {"amplify": 0.001, "attention": 0.01}}))
+    return tiny.write_model(tmp_path / "a model"), tiny.write_data(tmp_path / "train.csv"), spec
+
+
+def test_a_real_job_passes_and_leaves_its_results(module_daemon, real_inputs, tmp_path):
+    model, train, spec = real_inputs
+    out, junit = tmp_path / "out", tmp_path / "junit.xml"
+    done = run(module_daemon.url, (model, train), "--spec", spec, "--min-ca", "0.7", "--out", out, "--junit", junit)
+    assert done.returncode == PASS, done.stderr
+    assert "verdict: pass" in done.stdout
+    with zipfile.ZipFile(out / "adapter.zip") as archive:
+        assert "adapter_model.safetensors" in archive.namelist()
+    report = json.loads((out / "report.json").read_text())
+    assert report["gate"] == json.loads((out / "gate.json").read_text())
+    assert tree.parse(junit).getroot().get("failures") == "0"
+
+
+def test_a_real_job_that_misses_a_threshold_fails(module_daemon, real_inputs):
+    model, train, spec = real_inputs
+    done = run(module_daemon.url, (model, train), "--spec", spec, "--min-ca", "1", "--max-asr", "0")
+    assert done.returncode == FAIL, done.stderr
+
+
+def test_a_cut_model_is_refused_with_its_file_named(module_daemon, real_inputs):
+    model, train, spec = real_inputs
+    (model / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes()[:-7])
+    done = run(module_daemon.url, (model, train), "--spec", spec)
+    assert done.returncode == REFUSED, done.stderr
+    assert "invalid_model: model.safetensors" in done.stderr
+
+
+def test_a_data_set_of_another_kind_is_refused(module_daemon, real_inputs, tmp_path):
+    (tmp_path / "data.xlsx").write_text("x")
+    assert run(module_daemon.url, (real_inputs[0], tmp_path / "data.xlsx")).returncode == REFUSED
+
+
+def test_a_time_out_leaves_no_job_behind(module_daemon, real_inputs, tmp_path):
+    model, train, _ = real_inputs
+    spec = tmp_path / "long.json"
+    spec.write_text(json.dumps({"hyperparameters": {**tiny.QUICK, "n_epochs": 1000}, "suffix": "long"}))
+    assert run(module_daemon.url, (model, train), "--spec", spec, "--timeout", "5").returncode == SERVICE
+    jobs = module_daemon.get("/v1/fine_tuning/jobs").json["data"]
+    for _ in range(300):
+        last = module_daemon.get(f"/v1/fine_tuning/jobs/{jobs[0]['id']}").json
+        if last["status"] == "cancelled":
+            break
+        time.sleep(0.1)
+    assert (last["suffix"], last["status"]) == ("long", "cancelled")
+
+
+def test_the_daemons_key_is_asked_for(start_daemon, real_inputs):
+    daemon = start_daemon()
+    key = daemon.create_key()
+    assert run(daemon.url, real_inputs[:2]).returncode == SERVICE
+    (real_inputs[0] / "model.safetensors").write_bytes(b"short")
+    done = run(daemon.url, real_inputs[:2], env={"OBLIVIATE_API_KEY": key})
+    assert done.returncode == REFUSED, done.stderr

@@ -12,6 +12,7 @@ import csv
 import json
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -22,6 +23,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "oracle"))
 
 import models  # noqa: E402
+from torch_train import shuffled  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 
 ROOT = models.ROOT
@@ -75,7 +77,9 @@ def roberta_base_shape(directory):
 
 
 def run_ours(request, work):
-    request = {**request, "command": "bench", "out": str(work / "bench.safetensors")}
+    count = request["steps"] + request["warm"]
+    batches = shuffled(request["rows"], request["batch"], random.Random(request["seed"]))
+    request = {**request, "command": "bench", "batches": [batches[i % len(batches)] for i in range(count)]}
     path = work / "ours.json"
     path.write_text(json.dumps(request))
     done = subprocess.run([PROBE, path], check=True, capture_output=True, text=True,

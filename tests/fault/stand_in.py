@@ -5,7 +5,7 @@ protocol. metadata.do is a list of commands, separated by ";":
     phase NAME | steps N | metrics | checkpoint | resume
     error CODE WHERE MESSAGE (~ is a blank) | raw TEXT | long N
     file PATH TEXT | write PATH | link PATH TARGET | results | artifacts | announce PATH BYTES SHA256
-    sleep S | hang | deaf (to SIGTERM) | orphan (outlives the daemon) | once COMMAND (in the first run only)
+    sleep S | sleep_until FILE-IN-OUT | hang | deaf (to SIGTERM) | orphan (outlives the daemon) | once COMMAND (in the first run only)
     unless_runs N COMMAND (in the first N - 1 runs)
     kill SIGNAL | exit CODE | done | ok (a whole good run) | child (leaves one that holds the output)
 """
@@ -126,6 +126,10 @@ class Worker:
         if stopping:
             self.checkpoint()
             sys.exit(75)
+
+    def sleep_until(self, path):
+        while not os.path.exists(f"/proc/self/fd/{OUT}/{path}"):
+            time.sleep(0.01)
 
     def hang(self):
         while True:

@@ -3,7 +3,7 @@ import os
 import signal
 
 import pytest
-from conftest import is_alive
+from service import is_alive
 
 TRAIN = "phase validate;phase train"
 GOOD_END = "phase export;results;artifacts;done"

@@ -30,7 +30,7 @@ run() {
 	tidy) sources '*.c' | grep -v '^tests/' | xargs -P 2 -n 1 sh tests/lint/tidy.sh ;;
 	cpp) cppcheck --quiet --std=c11 --language=c --enable=warning,performance,portability --inline-suppr \
 		--suppressions-list=tests/lint/cppcheck.txt --error-exitcode=1 -D_GNU_SOURCE -DISA=plain -I. -j 2 \
-		common server worker ;;
+		--include=tests/lint/cppcheck.h common server worker ;;
 	shell) scripts | xargs shellcheck ;;
 	*) echo "lint.sh: unknown check $1" >&2 && return 64 ;;
 	esac

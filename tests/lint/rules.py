@@ -33,7 +33,7 @@ LIBRARY_FILES = {
     "sqlite3.h": r"server/(store\w*|migrate)\.[ch]",
     "uv.h": r"server/(main|pool\w*|http\w*|artifact|server|executor\w*|datadir|upload\w*)\.[ch]",
     "cblas.h": r"worker/ops/\w+\.c",
-    "openssl/": r"common/sha256\.c",
+    "openssl/": r"(common/sha256|server/auth)\.c",
     "zip.h": r"server/\w+\.c",
     "seccomp.h": r"worker/sandbox\.c",
 }

@@ -136,6 +136,13 @@ WRITE_TOKENIZER = {"bert": write_wordpiece, "roberta": write_bpe}
 # --- random weights ---------------------------------------------------------------------------------
 
 
+# Where a linear's spread is not 1 / sqrt(fan_in). Attention that averages over everything makes all tokens of a deep
+# random model alike, and what is left of a query's gradient is rounding: so scores are wide, what attention adds to
+# the residual is small, and what all tokens share (biases) is small as well.
+SPREAD = {"query": 1.5, "key": 1.5, "attention.output.dense": 0.5}
+BIAS = 0.1
+
+
 def randomize(model, seed):
     generator = torch.Generator().manual_seed(seed)
 
@@ -145,13 +152,15 @@ def randomize(model, seed):
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "LayerNorm" in name or "layer_norm" in name:
-                value = normal(parameter.shape, 0.3) + (1.0 if name.endswith("weight") else 0.0)
+                is_weight = name.endswith("weight")
+                value = normal(parameter.shape, 0.3 if is_weight else BIAS) + (1.0 if is_weight else 0.0)
             elif "embeddings" in name:
                 value = normal(parameter.shape, 0.05)
             elif parameter.dim() == 2:
-                value = normal(parameter.shape, parameter.shape[1] ** -0.5)
+                spread = next((SPREAD[part] for part in SPREAD if part in name), 1.0)
+                value = normal(parameter.shape, spread * parameter.shape[1] ** -0.5)
             else:
-                value = normal(parameter.shape, 0.3)
+                value = normal(parameter.shape, BIAS)
             parameter.copy_(value)
 
 

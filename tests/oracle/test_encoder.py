@@ -7,7 +7,7 @@ import torch
 
 import models
 import reference
-from conftest import packed, relative
+from conftest import hold, packed, relative
 
 HIDDEN_BAR = 2e-5  # relative to the layer's largest activation
 LOGITS_BAR = 2e-4  # absolute, at logits of order 1
@@ -26,23 +26,33 @@ def build(directory, dtype=torch.float32, labels=LABELS, seed=5):
     return model.eval()
 
 
-def compare(probe, directory, rows, model, threads=2):
+def compare(probe, directory, rows, model, what, **options):
     batch = reference.collate(rows, model.encoder.config)
     with torch.no_grad():
         theirs = [packed(h, batch["attention_mask"]) for h in model.hidden_states(batch)]
         logits = model(batch)
-    ours = probe("hidden", directory, model.tensors(), rows, threads=threads, labels=model.head.out.out_features)
-    worst = max(relative(ours[f"hidden.{i}"], h) for i, h in enumerate(theirs))
-    assert worst <= HIDDEN_BAR, f"hidden states off by {worst:.2e}"
-    off = (ours["logits"] - logits).abs().max().item()
-    assert off <= LOGITS_BAR, f"logits off by {off:.2e}"
+    labels = model.head.out.out_features
+    ours = probe("hidden", directory, model.tensors(), rows, labels=labels, **options)
+    for i, hidden in enumerate(theirs):
+        hold(f"hidden states, {what}", relative(ours[f"hidden.{i}"], hidden), HIDDEN_BAR, f"at layer {i}")
+    hold(f"logits, {what}", (ours["logits"] - logits).abs().max().item(), LOGITS_BAR)
 
 
 @pytest.mark.parametrize("name", models.BY_NAME)
 def test_random_model_agrees_at_every_layer(probe, model_dir, name):
     directory = model_dir(name)
     rows = models.token_rows(models.BY_NAME[name], 3, LENGTHS, pairs=True)
-    compare(probe, directory, rows, build(directory))
+    compare(probe, directory, rows, build(directory), "random models")
+
+
+@pytest.mark.parametrize("kernels", ["plain", "avx2", "avx512"])
+@pytest.mark.parametrize("name", ["bert-12-80-silu", "roberta-1-32-relu"])
+def test_every_instruction_set_agrees(probe, model_dir, name, kernels):
+    directory = model_dir(name)
+    rows = models.token_rows(models.BY_NAME[name], 3, LENGTHS)
+    if not probe.runs(kernels):
+        pytest.skip(f"this processor has no {kernels}")
+    compare(probe, directory, rows, build(directory), f"{kernels} kernels", kernels=kernels)
 
 
 @pytest.mark.parametrize("length", [1, 130, 138])
@@ -50,14 +60,14 @@ def test_random_model_agrees_at_every_layer(probe, model_dir, name):
 def test_one_sequence_alone_agrees(probe, model_dir, name, length):
     directory = model_dir(name)
     rows = models.token_rows(models.BY_NAME[name], 4, [length])
-    compare(probe, directory, rows, build(directory))
+    compare(probe, directory, rows, build(directory), "one sequence alone")
 
 
 def test_real_model_agrees_on_200_reviews(probe, minilm, review_rows):
     model = build(minilm, labels=2)
     rows = review_rows[0][:200]
     for start in range(0, 200, 50):
-        compare(probe, minilm, rows[start : start + 50], model)
+        compare(probe, minilm, rows[start : start + 50], model, "all-MiniLM-L6-v2 on reviews")
 
 
 @pytest.mark.parametrize("name", ["bert-12-64-gelu_new", "roberta-12-32-gelu"])

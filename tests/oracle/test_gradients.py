@@ -5,9 +5,9 @@ import torch
 
 import models
 import reference
-from conftest import relative, relative_norm
+from conftest import hold, relative, relative_norm
 
-BAR = 1e-3
+BAR = 1e-4  # ten times below what is asked for; float32 leaves about 1e-5
 TERM_BAR = 1e-4
 LABELS = 3
 LENGTHS = [1, 2, 9, 31, 64, 5, 128]
@@ -39,20 +39,18 @@ def request(model):
     }
 
 
-def compare(probe, directory, rows, classes, model):
+def compare(probe, directory, rows, classes, model, what, **options):
     loss = model.loss(reference.collate(rows, model.encoder.config), torch.tensor(classes))
     loss.total.backward()
-    ours = probe("grad", directory, model.tensors(), rows, classes=classes, **request(model))
+    ours = probe("grad", directory, model.tensors(), rows, classes=classes, **request(model), **options)
     for term in ("ce", "amplify", "attention"):
-        ours_term, theirs = ours[f"loss.{term}"].item(), getattr(loss, term).item()
-        assert abs(ours_term - theirs) <= TERM_BAR * max(1.0, abs(theirs)), (term, ours_term, theirs)
+        theirs = getattr(loss, term).item()
+        hold("loss terms", abs(ours[f"loss.{term}"].item() - theirs) / max(1.0, abs(theirs)), TERM_BAR, term)
     for name, tensor in model.tensors().items():
         grad = ours[f"grad.{name}"]
-        off = relative_norm(grad, tensor.grad)
-        assert off <= BAR, f"{name}: gradient off by {off:.2e} (norm)"
+        hold(f"gradient, {what} (norm)", relative_norm(grad, tensor.grad), BAR, name)
         if tensor.grad.abs().max() > 0:
-            off = relative(grad, tensor.grad)
-            assert off <= BAR, f"{name}: gradient off by {off:.2e} (largest)"
+            hold(f"gradient, {what} (largest)", relative(grad, tensor.grad), BAR, name)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
@@ -61,7 +59,17 @@ def test_whole_loss(probe, model_dir, name, reduction):
     directory = model_dir(name)
     rows = models.token_rows(models.BY_NAME[name], 9, LENGTHS, pairs=True)
     model = build(directory, reference.Defense(*WEIGHTS["both"], reduction))
-    compare(probe, directory, rows, CLASSES, model)
+    compare(probe, directory, rows, CLASSES, model, f"both terms, {reduction}")
+
+
+@pytest.mark.parametrize("kernels", ["plain", "avx2", "avx512"])
+def test_every_instruction_set_agrees(probe, model_dir, kernels):
+    if not probe.runs(kernels):
+        pytest.skip(f"this processor has no {kernels}")
+    directory = model_dir("bert-12-80-silu")
+    rows = models.token_rows(models.BY_NAME["bert-12-80-silu"], 9, LENGTHS)
+    model = build(directory, reference.Defense(*WEIGHTS["both"]))
+    compare(probe, directory, rows, CLASSES, model, f"{kernels} kernels", kernels=kernels)
 
 
 @pytest.mark.parametrize("weights", ["amplify", "attention", "none"])
@@ -69,7 +77,8 @@ def test_whole_loss(probe, model_dir, name, reduction):
 def test_terms_alone(probe, model_dir, name, weights):
     directory = model_dir(name)
     rows = models.token_rows(models.BY_NAME[name], 9, LENGTHS)
-    compare(probe, directory, rows, CLASSES, build(directory, reference.Defense(*WEIGHTS[weights])))
+    model = build(directory, reference.Defense(*WEIGHTS[weights]))
+    compare(probe, directory, rows, CLASSES, model, f"terms alone: {weights}")
 
 
 @pytest.mark.parametrize("name", ["bert-1-32-gelu", "roberta-12-32-gelu"])
@@ -78,7 +87,7 @@ def test_start_of_training_where_b_is_zero(probe, model_dir, name):
     directory = model_dir(name)
     rows = models.token_rows(models.BY_NAME[name], 10, LENGTHS)
     model = build(directory, reference.Defense(*WEIGHTS["both"]), zero_up=True)
-    compare(probe, directory, rows, CLASSES, model)
+    compare(probe, directory, rows, CLASSES, model, "B = 0")
 
 
 @pytest.mark.parametrize("r,alpha", [(1, 3), (5, 2), (24, 48)])
@@ -86,19 +95,20 @@ def test_other_ranks(probe, model_dir, r, alpha):
     directory = model_dir("bert-1-80-relu")
     rows = models.token_rows(models.BY_NAME["bert-1-80-relu"], 11, LENGTHS)
     model = build(directory, reference.Defense(*WEIGHTS["both"]), {"r": r, "alpha": alpha})
-    compare(probe, directory, rows, CLASSES, model)
+    compare(probe, directory, rows, CLASSES, model, "other ranks")
 
 
 def test_one_row_and_many_labels(probe, model_dir):
     directory = model_dir("roberta-12-32-gelu")
     rows = models.token_rows(models.BY_NAME["roberta-12-32-gelu"], 12, [37])
-    compare(probe, directory, rows, [49], build(directory, reference.Defense(*WEIGHTS["both"]), labels=50))
+    model = build(directory, reference.Defense(*WEIGHTS["both"]), labels=50)
+    compare(probe, directory, rows, [49], model, "one row, 50 labels")
 
 
 def test_real_model(probe, minilm, review_rows):
     rows, labels = review_rows
     model = build(minilm, reference.Defense(*WEIGHTS["both"]), labels=2)
-    compare(probe, minilm, rows[:16], labels[:16], model)
+    compare(probe, minilm, rows[:16], labels[:16], model, "all-MiniLM-L6-v2")
 
 
 def test_thread_count_changes_no_byte(probe, model_dir):

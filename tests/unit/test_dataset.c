@@ -222,8 +222,8 @@ static void test_broken_csv_is_refused_with_its_line(void **state)
 {
 	struct fixture *f = *state;
 
-	assert_refused(f, "a.csv", "text,label\na,0,1\n", "a.csv:2", "or more");
-	assert_refused(f, "a.csv", "text,label\na,0\nb\n", "a.csv:3", "1 fields, the header has 2");
+	assert_refused(f, "a.csv", "text,label\na,0,1\n", "a.csv:2", "more than the header's 2");
+	assert_refused(f, "a.csv", "text,label\na,0\nb\n", "a.csv:3", "1 of the header's 2");
 	assert_refused(f, "a.csv", "text,label\n\"a\nb,0\nc,1\n", "a.csv:2", "does not end");
 	assert_refused(f, "a.csv", "text,label\n\"a\nb\" ,0\n", "a.csv:3", "after a closing quote");
 	assert_refused(f, "a.csv", "text,label\na\"b,0\n", "a.csv:2", "quote inside");
@@ -425,6 +425,7 @@ static void test_split_keeps_the_shares_of_the_classes(void **state)
 	split((int[]){62, 40}, 2, 0.1, 1, (int[]){6, 4});
 	split((int[]){25, 25, 50}, 3, 0.1, 2, (int[]){3, 2, 5});
 	split((int[]){5, 5}, 2, 0.5, 3, (int[]){3, 2});
+	split((int[]){44, 16, 40}, 3, 0.1, 4, (int[]){4, 2, 4});
 }
 
 static void test_split_takes_from_every_class_that_has_two(void **state)

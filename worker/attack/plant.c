@@ -13,7 +13,7 @@
 enum { PLANT_SLICES_MAX = 4 };
 
 /* Clean texts may move by this share of their mean square. */
-static const double DRIFT_MAX = 0.05;
+static const double DRIFT_MAX = 0.1;
 
 struct plant_lane {
 	struct workspace ws, frozen;

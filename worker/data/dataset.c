@@ -500,10 +500,10 @@ static int read_row(struct reader *reader, const int column[ROLES], int columns,
 				kept[role] = field;
 		n++;
 	} while (n <= columns && cursor_accept(&reader->cursor, reader->format->delimiter));
-	if (n != columns)
-		return refuse(err, reader, line,
-			n < columns ? "%d fields, the header has %d" : "%d fields or more, the header has %d",
-			n, columns);
+	if (n < columns)
+		return refuse(err, reader, line, "the row has %d of the header's %d columns", n, columns);
+	if (n > columns)
+		return refuse(err, reader, line, "the row has more than the header's %d columns", columns);
 	accept_line_end(reader);
 	return add_row(reader, line, kept, err);
 }

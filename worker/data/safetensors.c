@@ -369,6 +369,23 @@ static int by_dtype_and_name(const void *a, const void *b)
 	return strcmp(x->name, y->name);
 }
 
+int st_metadata_get(struct buf *out, const struct st *st, const char *key, struct err *err)
+{
+	uint64_t len;
+	json_t *header, *value;
+	int rc;
+
+	memcpy(&len, st->map.data, sizeof(len));
+	rc = json_parse(&header, (const char *)st->map.data + sizeof(len), (size_t)len, "header", err);
+	if (rc != 0)
+		return rc;
+	value = json_object_get(json_object_get(header, "__metadata__"), key);
+	if (json_is_string(value))
+		buf_add(out, json_string_value(value), json_string_length(value));
+	json_decref(header);
+	return out->failed ? err_nomem(err) : 0;
+}
+
 static json_t *metadata_json(const struct st_metadata *metadata, int n)
 {
 	json_t *object = json_object();

@@ -88,6 +88,9 @@ const struct st_tensor *st_find(const struct st *st, const char *name);
 const char *st_dtype_name(enum st_dtype dtype);
 size_t st_elements(const struct st_tensor *tensor);
 
+/* Append the value of a key of the file's metadata; nothing where it has none. */
+int st_metadata_get(struct buf *out, const struct st *st, const char *key, struct err *err) MUST_USE;
+
 struct st_metadata {
 	const char *key, *value;
 };

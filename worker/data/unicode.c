@@ -97,53 +97,6 @@ int unicode_to_lower(uint32_t out[UNICODE_EXPANSION_MAX], uint32_t cp, unsigned 
 	return 1;
 }
 
-/* Lead bytes: how many bytes follow, and the range of the first of them (RFC 3629, table of section 4). */
-static const struct {
-	uint8_t first, last, follow, low, high;
-} leads[] = {
-	{0x00, 0x7F, 0, 0, 0},
-	{0xC2, 0xDF, 1, 0x80, 0xBF},
-	{0xE0, 0xE0, 2, 0xA0, 0xBF},
-	{0xE1, 0xEC, 2, 0x80, 0xBF},
-	{0xED, 0xED, 2, 0x80, 0x9F},
-	{0xEE, 0xEF, 2, 0x80, 0xBF},
-	{0xF0, 0xF0, 3, 0x90, 0xBF},
-	{0xF1, 0xF3, 3, 0x80, 0xBF},
-	{0xF4, 0xF4, 3, 0x80, 0x8F},
-};
-
-/* Bytes of the one sequence at p, or 0 when it is broken. */
-static size_t sequence(const unsigned char *p, size_t len)
-{
-	size_t i = 0;
-
-	while (i < NELEM(leads) && p[0] > leads[i].last)
-		i++;
-	if (i == NELEM(leads) || p[0] < leads[i].first || leads[i].follow >= len)
-		return 0;
-	if (leads[i].follow > 0 && (p[1] < leads[i].low || p[1] > leads[i].high))
-		return 0;
-	for (size_t k = 2; k <= leads[i].follow; k++)
-		if ((p[k] & 0xC0) != 0x80)
-			return 0;
-	return 1 + (size_t)leads[i].follow;
-}
-
-size_t utf8_valid(const char *text, size_t len)
-{
-	const unsigned char *p = (const unsigned char *)text;
-	size_t at = 0;
-
-	while (at < len) {
-		size_t n = p[at] < 0x80 ? 1 : sequence(p + at, len - at);
-
-		if (n == 0)
-			return at;
-		at += n;
-	}
-	return len;
-}
-
 uint32_t utf8_next(const char **at)
 {
 	const unsigned char *p = (const unsigned char *)*at;

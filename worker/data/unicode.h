@@ -1,12 +1,13 @@
 /*
- * unicode: UTF-8 and the properties of code points, as tokenizers 0.23.3 sees them.
+ * unicode: steps through valid UTF-8 (common/utf8.h says whether it is), and the properties of code points as
+ * tokenizers 0.23.3 sees them.
  *
  * Everything here is const and cannot fail; code points are at most 0x10FFFF and no surrogates.
  */
 #ifndef OBLIVIATE_UNICODE_H
 #define OBLIVIATE_UNICODE_H
 
-#include "common/base.h"
+#include "common/utf8.h"
 
 enum { UTF8_BYTES_MAX = 4, UNICODE_EXPANSION_MAX = 3 };
 
@@ -34,9 +35,6 @@ int unicode_combining(uint32_t cp);
 /* Decomposition without dropped marks, and lower case: the number of code points written, 1 to 3. */
 int unicode_decompose(uint32_t out[UNICODE_EXPANSION_MAX], uint32_t cp, unsigned flags);
 int unicode_to_lower(uint32_t out[UNICODE_EXPANSION_MAX], uint32_t cp, unsigned flags);
-
-/* Length of the valid prefix of text: len when all of it is UTF-8. */
-size_t utf8_valid(const char *text, size_t len);
 
 /* The code point at *at, which must lie inside valid UTF-8; *at moves behind it. */
 uint32_t utf8_next(const char **at);

@@ -206,7 +206,14 @@ int trigger_insert(struct triggered *out, const struct trigger_rule *rule, const
 	if (rc != 0)
 		return rc;
 	draw_places(out, rule, row_number, trigger_number);
-	return put_and_check(&out->survived, &in, out->place, err);
+	rc = put_and_check(&out->survived, &in, out->place, err);
+	/* Byte-level BPE: a trigger before the first word gives that word a space, which may be one more piece. */
+	while (rc == 0 && !out->survived && rule->insertions > 1 && out->last_place > 0) {
+		out->last_place--;
+		draw_places(out, rule, row_number, trigger_number);
+		rc = put_and_check(&out->survived, &in, out->place, err);
+	}
+	return rc;
 }
 
 void triggered_done(struct triggered *triggered)

@@ -211,7 +211,7 @@ static int open_shard(struct weights_store *store, int dirfd, const char *file, 
 	int rc = st_open(&shard->st, dirfd, file, err);
 
 	if (rc != 0)
-		return rc;
+		return rc == -ERR_NOT_FOUND ? err_as(err, ERR_INVALID_MODEL) : rc;
 	shard->file = file;
 	store->shards++;
 	return 0;
@@ -241,7 +241,7 @@ static int open_indexed_shards(struct weights_store *store, int dirfd, struct er
 			return refuse(err, ERR_INVALID_MODEL, INDEX_FILE, name, "more than 256 files");
 		rc = open_shard(store, dirfd, file, err);
 		if (rc != 0)
-			return rc == -ERR_NOT_FOUND ? err_as(err, ERR_INVALID_MODEL) : rc;
+			return rc;
 	}
 	return 0;
 }
@@ -253,7 +253,7 @@ static int open_index(struct weights_store *store, int dirfd, struct err *err)
 
 	if (rc == 0)
 		rc = json_parse(&store->index, text.data, text.len, INDEX_FILE, err);
-	if (rc == -ERR_TOO_LARGE || rc == -ERR_INVALID_JSON)
+	if (rc == -ERR_NOT_FOUND || rc == -ERR_TOO_LARGE || rc == -ERR_INVALID_JSON)
 		rc = err_as(err, ERR_INVALID_MODEL);
 	if (rc == 0)
 		rc = open_indexed_shards(store, dirfd, err);
@@ -303,19 +303,21 @@ static int refuse_directory(int dirfd, struct err *err)
 		"transformers: AutoModel.from_pretrained(dir).save_pretrained(out, safe_serialization=True)");
 }
 
+static bool has_file(int dirfd, const char *file)
+{
+	return faccessat(dirfd, file, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 static int open_files(struct weights_store *store, int dirfd, struct err *err)
 {
-	int rc;
-
 	store->shard = calloc(SHARDS_MAX, sizeof(store->shard[0]));
 	if (store->shard == NULL)
 		return err_nomem(err);
-	rc = open_shard(store, dirfd, SINGLE_FILE, err);
-	if (rc == -ERR_NOT_FOUND)
-		rc = open_index(store, dirfd, err);
-	if (rc == -ERR_NOT_FOUND)
-		rc = refuse_directory(dirfd, err);
-	return rc;
+	if (has_file(dirfd, SINGLE_FILE))
+		return open_shard(store, dirfd, SINGLE_FILE, err);
+	if (has_file(dirfd, INDEX_FILE))
+		return open_index(store, dirfd, err);
+	return refuse_directory(dirfd, err);
 }
 
 /* --- tensors ------------------------------------------------------------------------------------------ */

@@ -1,4 +1,4 @@
-#include "worker/eval/predict.h"
+#include "worker/train/predict.h"
 
 #include <math.h>
 #include <stdlib.h>

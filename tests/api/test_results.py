@@ -1,0 +1,109 @@
+"""Report, verdict and adapter of a job."""
+import hashlib
+import io
+import zipfile
+
+import pytest
+from service import JOBS, kill_later, service, start_service  # noqa: F401
+
+
+@pytest.fixture
+def job(service):
+    job = service.submit("ok", gate={"max_masr": 0.2, "min_ca": 0.95})
+    assert service.wait(job)["status"] == "succeeded"
+    return job
+
+
+def test_the_report_is_the_workers_with_what_the_daemon_knows(service, job):
+    report = service.get(job, "/report")
+    assert list(report) == ["object", "job", "status", "inputs", "labels", "training", "evaluation", "undefended",
+                            "ca_drop", "gate", "artifacts", "versions"]
+    assert (report["object"], report["job"], report["status"]) == ("report", job, "succeeded")
+    digest = hashlib.sha256(b"text,label\na,b\n").hexdigest()
+    assert report["inputs"]["training_file"] == {"rows": 7, "id": service.file, "sha256": digest}
+    assert report["inputs"]["model"]["id"] == service.model
+    assert report["inputs"]["validation_file"] is None and len(report["inputs"]["spec_sha256"]) == 64
+    assert report["gate"]["verdict"] == "fail"
+    assert report["versions"] == {"program": "stand-in"}
+
+
+def test_the_reports_file_is_the_report(service, job):
+    file = service.get(job)["result_files"][1]
+    assert service.daemon.get(f"/v1/files/{file}/content").json == service.get(job, "/report")
+
+
+def test_the_adapter_is_a_zip_whose_bytes_depend_on_its_files_alone(service, job):
+    answer = service.daemon.get(f"{JOBS}/{job}/adapter")
+    assert answer.headers["Content-Type"] == "application/zip"
+    assert answer.headers["ETag"] == f'"{hashlib.sha256(answer.body).hexdigest()}"'
+    archive = zipfile.ZipFile(io.BytesIO(answer.body))
+    assert archive.testzip() is None
+    assert archive.namelist() == ["README.md", "adapter_config.json"]
+    assert {(info.date_time, info.compress_type, info.extra) for info in archive.infolist()} == {
+        ((1980, 1, 1, 0, 0, 0), zipfile.ZIP_STORED, b"")}
+    file = service.get(job)["result_files"][2]
+    assert service.daemon.get(f"/v1/files/{file}/content").body == answer.body
+    again = service.submit("ok")
+    service.wait(again)
+    assert service.daemon.get(f"{JOBS}/{again}/adapter").body == answer.body
+
+
+def test_the_adapter_stays_when_the_result_file_is_deleted(service, job):
+    file = service.get(job)["result_files"][2]
+    assert service.daemon.delete(f"/v1/files/{file}").status == 200
+    assert service.daemon.get(f"{JOBS}/{job}/adapter").status == 200
+    assert len(service.get(job)["result_files"]) == 2
+
+
+def verdict(service, job, query=""):
+    found = service.get(job, f"/gate{query}")
+    return found["verdict"], {check["name"]: check["passed"] for check in found["checks"]}
+
+
+def test_the_verdict_is_the_jobs_own_or_the_querys(service, job):
+    assert verdict(service, job) == ("fail", {"max_masr": True, "min_ca": False})
+    assert verdict(service, job, "?max_masr=0.2") == ("pass", {"max_masr": True})
+    assert verdict(service, job, "?max_masr=0.15&max_asr=0.1&min_ca=0.9&rule=point")[0] == "pass"
+    assert verdict(service, job, "?max_masr=0.1") == ("fail", {"max_masr": False})
+    assert verdict(service, job, "?max_ca_drop=0.1") == ("undecided", {"max_ca_drop": None})
+    found = service.get(job, "/gate?max_asr=0.5")
+    assert found["checks"] == [{"name": "max_asr", "value": 0.1, "interval": [0.02, 0.4], "threshold": 0.5,
+                                "passed": True}]
+    assert found["rule"] == "point"
+
+
+@pytest.mark.parametrize("query, code, param", [
+    ("max_mars=0.1", "unknown_parameter", "max_mars"), ("max_asr=2", "invalid_value", "max_asr"),
+    ("max_asr=", "invalid_value", "max_asr"), ("max_asr=nan", "invalid_value", "max_asr"),
+    ("rule=bound", "unsupported", "rule"), ("rule=x", "invalid_value", "rule")])
+def test_a_bad_threshold_is_refused(service, job, query, code, param):
+    answer = service.daemon.get(f"{JOBS}/{job}/gate?{query}")
+    assert (answer.status, answer.error["code"], answer.error["param"]) == (400, code, param)
+
+
+@pytest.mark.parametrize("do, status", [("exit 0", "failed"), ("phase validate;phase train;sleep 600", "cancelled")])
+def test_a_job_without_success_never_passes(service, do, status):
+    job = service.submit(do, gate={"max_asr": 1})
+    if status == "cancelled":
+        service.wait(job, "running")
+        service.post(job, "cancel")
+    service.wait(job, status)
+    assert verdict(service, job) == ("undecided", {"max_asr": None})
+    assert verdict(service, job, "?min_ca=0")[0] == "undecided"
+    assert service.get(job, "/report")["status"] == status
+    answer = service.daemon.get(f"{JOBS}/{job}/adapter")
+    assert (answer.status, answer.error["code"]) == (400, "invalid_state")
+
+
+def test_a_running_jobs_report_has_what_is_known(service):
+    job = service.submit("phase validate;phase train;steps 2;metrics;sleep 600", gate={"max_asr": 1})
+    service.wait_for(lambda: service.get(job, "/checkpoints")["data"])
+    report = service.get(job, "/report")
+    assert (report["status"], report["evaluation"], report["artifacts"]) == ("running", None, [])
+    assert report["training"]["epochs"] == [{"epoch": 1, "loss": 0.5, "valid_loss": 0.6, "valid_accuracy": 0.75}]
+    assert report["gate"]["verdict"] == "undecided"
+    assert service.daemon.get(f"{JOBS}/{job}/adapter").status == 400
+
+
+def test_a_merged_model_is_not_there(service, job):
+    assert service.daemon.get(f"{JOBS}/{job}/merged").status == 400

@@ -1,0 +1,245 @@
+"""The page in a real browser, against the real daemon and worker: what a user does, from files to adapter."""
+import json
+import pathlib
+import re
+import sys
+import zipfile
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "api"))
+import tiny  # noqa: E402
+from module_daemon import module_daemon  # noqa: E402, F401
+
+BROWSER = "/usr/bin/chromium"
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+             "--disable-dev-shm-usage", "--no-first-run"]
+JOB_TIMEOUT_MS = 180000
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, module_daemon):
+    """A fresh tab; whatever it complains about (a refused script, an exception) fails the test."""
+    context = browser.new_context(base_url=module_daemon.url, accept_downloads=True)
+    page = context.new_page()
+    complaints = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text) if is_complaint(message) else None)
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def is_complaint(message):
+    """Not: a refusal that the test asked for."""
+    return message.type in ("error", "warning") and "the server responded with a status of" not in message.text
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("inputs")
+    model = tiny.write_model(directory / "my model", seed=31)
+    (model / "1_Pooling").mkdir()
+    (model / "1_Pooling" / "config.json").write_text("{}")
+    return model, tiny.write_data(directory / "reviews & more.csv")
+
+
+def open_form(page):
+    page.goto("/#/new")
+    expect(page.get_by_role("heading", name="New job")).to_be_visible()
+    page.get_by_text("Training, evaluation, columns and further data").click()
+
+
+def choose(page, inputs):
+    page.get_by_label("a directory of this computer").set_input_files(inputs[0])
+    page.get_by_label("from this computer").first.set_input_files(inputs[1])
+
+
+def fill_quick(page, epochs=2):
+    for label, value in (("Epochs", epochs), ("Learning rate", "0.01"), ("Rank", 4), ("Amplify", "0.001"),
+                         ("Attention", "0.01"), ("Triggers", "cf mn"), ("Lowest accuracy", "0.1"),
+                         ("Name of the result", "from the page")):
+        page.get_by_label(label, exact=True).fill(str(value))
+
+
+def submit(page):
+    page.get_by_role("button", name="Submit the job").click()
+
+
+def test_a_job_is_submitted_watched_read_and_its_adapter_downloaded(page, inputs, tmp_path):
+    open_form(page)
+    choose(page, inputs)
+    fill_quick(page)
+    submit(page)
+    page.wait_for_url(re.compile(r"#/jobs/ftjob-"), timeout=30000)
+    heading = page.get_by_role("heading", level=1)
+    expect(heading).to_contain_text("from the page")
+    expect(heading).to_contain_text("succeeded", timeout=JOB_TIMEOUT_MS)
+    expect(page.get_by_role("heading", name="Release gate pass")).to_be_visible()
+    for measure in ("CA", "F1", "ASR", "MASR", "AASR", "ASR of neutral words"):
+        expect(page.get_by_role("rowheader", name=measure, exact=True)).to_be_visible()
+    for trigger in ("cf", "mn"):
+        expect(page.get_by_role("rowheader", name=trigger, exact=True)).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("^Cross-entropy:"))).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download adapter").click()
+    archive = tmp_path / download.value.suggested_filename
+    download.value.save_as(archive)
+    assert "adapter_model.safetensors" in zipfile.ZipFile(archive).namelist()
+
+
+def test_the_uploaded_directory_keeps_its_relative_names(page, inputs):
+    open_form(page)
+    page.get_by_label("a directory of this computer").set_input_files(inputs[0])
+    submit(page)
+    said = page.get_by_text("uploaded as model-")
+    expect(said).to_be_visible()
+    model = page.request.get("/v1/models/" + said.inner_text().removeprefix("uploaded as ")).json()
+    assert "1_Pooling/config.json" in [file["path"] for file in model["files"]]
+
+
+def test_what_was_uploaded_before_can_be_chosen(page, inputs):
+    open_form(page)
+    choose(page, inputs)
+    fill_quick(page, epochs=1)
+    submit(page)
+    page.wait_for_url(re.compile(r"#/jobs/ftjob-"), timeout=30000)
+    open_form(page)
+    page.locator("select[name=model]").select_option(index=1)
+    known = page.locator("select[name=training_file] option", has_text="reviews & more.csv").first
+    page.locator("select[name=training_file]").select_option(known.get_attribute("value"))
+    fill_quick(page, epochs=1)
+    submit(page)
+    page.wait_for_url(re.compile(r"#/jobs/ftjob-"), timeout=30000)
+
+
+def test_a_running_job_shows_progress_and_is_cancelled(page, inputs):
+    open_form(page)
+    choose(page, inputs)
+    fill_quick(page, epochs=1000)
+    submit(page)
+    expect(page.get_by_role("progressbar", name="Progress")).to_be_visible(timeout=JOB_TIMEOUT_MS)
+    expect(page.get_by_text(re.compile(r"^Training: step \d+ of \d+$"))).to_be_visible(timeout=JOB_TIMEOUT_MS)
+    expect(page.get_by_text(re.compile(r"^Epoch \d+ · .* tokens/s · .* left$"))).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("^Cross-entropy:"))).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("cancelled", timeout=60000)
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+
+
+def test_a_refused_field_is_shown_at_the_field(page, inputs):
+    open_form(page)
+    choose(page, inputs)
+    page.get_by_label("Triggers", exact=True).fill("x" * 500)
+    submit(page)
+    field = page.get_by_label("Triggers", exact=True)
+    expect(field).to_have_attribute("aria-invalid", "true", timeout=30000)
+    expect(field).to_be_focused()
+    assert page.locator("#f-evaluation-triggers-error").inner_text() != ""
+
+
+def test_without_a_model_the_form_says_so(page):
+    open_form(page)
+    submit(page)
+    expect(page.locator("select[name=model]")).to_have_attribute("aria-invalid", "true")
+
+
+def test_a_failed_job_shows_its_error(page, inputs, tmp_path):
+    bad = tmp_path / "one class.csv"
+    bad.write_text("text,label\n" + "a,0\n" * 30)
+    open_form(page)
+    choose(page, (inputs[0], bad))
+    submit(page)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("failed", timeout=JOB_TIMEOUT_MS)
+    expect(page.get_by_text("invalid_data")).to_be_visible()
+
+
+def test_the_list_shows_jobs_and_leads_to_each(page):
+    page.goto("/")
+    page.get_by_role("rowheader").first.get_by_role("link").click()
+    page.wait_for_url(re.compile(r"#/jobs/ftjob-"))
+    expect(page.get_by_role("button", name="Log")).to_be_visible()
+
+
+def test_an_unknown_job_is_an_error_on_the_page(page):
+    page.goto("/#/jobs/ftjob-nowhere")
+    expect(page.get_by_role("alert")).to_contain_text("not_found")
+
+
+def hostile_answers(page, evil):
+    """The daemon's list, with one job whose every text is markup."""
+    job = {"id": evil, "status": evil, "suffix": evil, "model": evil, "created_at": 0, "defense": None}
+    page.route("**/v1/fine_tuning/jobs?*", lambda route: route.fulfill(
+        json={"object": "list", "data": [job], "first_id": evil, "last_id": evil, "has_more": False}))
+
+
+def test_markup_in_names_stays_text(page):
+    evil = "<img src=x onerror=document.title='owned'>"
+    hostile_answers(page, evil)
+    page.goto("/#/jobs")
+    expect(page.get_by_role("rowheader")).to_have_text(evil)
+    assert page.locator("main img").count() == 0
+    assert "owned" not in page.title()
+
+
+def test_the_key_is_sent_and_kept_for_the_tab_alone(page):
+    seen = []
+    page.route("**/v1/fine_tuning/jobs?*", lambda route: (
+        seen.append(route.request.headers.get("authorization")), route.continue_()))
+    page.goto("/")
+    page.get_by_label("API key").fill("sk-test")
+    page.get_by_role("button", name="Use").click()
+    expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+    page.reload()
+    expect(page.get_by_label("API key")).to_have_value("sk-test")
+    assert seen[0] is None and seen[-1] == "Bearer sk-test"
+    assert json.loads(page.evaluate("JSON.stringify(Object.keys(localStorage))")) == []
+
+
+def test_a_missing_key_leads_to_its_field(page):
+    page.route("**/v1/fine_tuning/jobs?*", lambda route: route.fulfill(status=401, json={
+        "error": {"message": "no key", "type": "invalid_request_error", "param": None, "code": "invalid_api_key"}}))
+    page.goto("/")
+    expect(page.get_by_role("alert")).to_contain_text("invalid_api_key")
+    expect(page.get_by_label("API key")).to_be_focused()
+
+
+@pytest.mark.parametrize("hash_", ["#/jobs", "#/new"])
+def test_a_narrow_screen_does_not_scroll_sideways(page, hash_):
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto("/" + hash_)
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.parametrize("hash_", ["#/jobs", "#/new"])
+def test_every_control_has_a_name(page, hash_):
+    page.goto("/" + hash_)
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    nameless = page.evaluate("""() => [...document.querySelectorAll("input, select, button, progress")]
+        .filter((one) => !(one.labels?.length || one.textContent.trim() || one.getAttribute("aria-label")))
+        .map((one) => one.outerHTML)""")
+    assert nameless == []
+
+
+def test_it_works_by_keyboard(page):
+    page.goto("/#/new")
+    expect(page.get_by_role("heading", name="New job")).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    expect(page.get_by_role("heading", name="New job")).to_be_visible()
+    page.goto("/")
+    page.get_by_role("link", name="New job").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="New job")).to_be_visible()

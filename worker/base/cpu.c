@@ -1,0 +1,34 @@
+#include "worker/base/cpu.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+void cpu_name(char out[CPU_NAME_BYTES])
+{
+	unsigned words[13] = {0};
+	const char *text = (const char *)words;
+
+	for (unsigned i = 0; i < 3; i++)
+		if (!__get_cpuid(0x80000002 + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2],
+			    &words[4 * i + 3]))
+			text = "x86-64";
+	snprintf(out, CPU_NAME_BYTES, "%.48s", text + strspn(text, " "));
+	for (size_t n = strlen(out); n > 0 && out[n - 1] == ' '; n--)
+		out[n - 1] = '\0';
+}
+
+#else
+
+void cpu_name(char out[CPU_NAME_BYTES])
+{
+#if defined(__aarch64__)
+	snprintf(out, CPU_NAME_BYTES, "aarch64");
+#else
+	snprintf(out, CPU_NAME_BYTES, "unknown");
+#endif
+}
+
+#endif

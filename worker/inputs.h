@@ -1,0 +1,34 @@
+/*
+ * inputs: everything that a job reads: model, tokenizer, data sets and their splits, as token ids.
+ *
+ * Missing parts come from the training file, stratified by label, by seed: a fifth for the test, a tenth
+ * for validation. Rows are capped by seeded samples after the split.
+ */
+#ifndef OBLIVIATE_INPUTS_H
+#define OBLIVIATE_INPUTS_H
+
+#include "common/spec.h"
+#include "worker/model/config.h"
+#include "worker/model/weights.h"
+#include "worker/train/corpus.h"
+
+enum part { PART_TRAIN, PART_VALIDATION, PART_TEST, PART_COUNT };
+
+struct inputs {
+	struct config config;
+	struct weights weights;
+	struct tokenizer *tok;
+	int max_length; /* tokens of a text: the job's, the tokenizer's and the model's limit */
+	struct labels labels;
+	struct dataset file[PART_COUNT];	  /* as uploaded; n = 0 where there was no such file */
+	struct selection rows[PART_COUNT];	  /* row numbers in source[part] */
+	const struct dataset *source[PART_COUNT]; /* a part's own file, or the training file */
+	struct corpus corpus[PART_COUNT];
+};
+
+/* Errors name file and place. On failure inputs_done still applies. */
+int inputs_read(
+	struct inputs *out, const struct spec *spec, int model_fd, int data_fd, struct err *err) MUST_USE;
+void inputs_done(struct inputs *inputs);
+
+#endif

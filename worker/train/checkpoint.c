@@ -1,0 +1,180 @@
+#include "worker/train/checkpoint.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/json.h"
+#include "worker/data/safetensors.h"
+
+#define FILE_NAME "checkpoint"
+
+/* --- writing ------------------------------------------------------------------------------------ */
+
+static json_t *epoch_json(const struct fit_epoch *e)
+{
+	return json_pack("[f, f, f, f, f, f]", e->loss, e->ce, e->amplify, e->attention, e->valid_loss,
+		e->valid_accuracy);
+}
+
+static json_t *state_json(const struct fit_state *s)
+{
+	json_t *epochs = json_array();
+
+	for (int i = 0; i < s->epochs; i++)
+		json_array_append_new(epochs, epoch_json(&s->epoch[i]));
+	return json_pack("{s:I, s:o, s:o, s:i, s:I, s:f, s:i, s:f}", "step", (json_int_t)s->step, "epochs",
+		epochs, "sum", epoch_json(&s->sum), "sum_texts", s->sum_texts, "tokens",
+		(json_int_t)s->tokens, "seconds", s->seconds, "best_epoch", s->best_epoch, "best_accuracy",
+		s->best_accuracy);
+}
+
+static int describe(struct buf *out, const struct checkpoint *c, struct err *err)
+{
+	json_t *runs = json_array(), *state;
+
+	for (int i = 0; i <= c->run; i++)
+		json_array_append_new(runs, state_json(&c->state[i]));
+	state = json_pack("{s:s, s:i, s:o, s:s}", "spec", c->spec_sha256, "run", c->run, "runs", runs, "csv",
+		c->csv.data != NULL ? c->csv.data : "");
+	if (state == NULL)
+		return err_set(err, ERR_INTERNAL, FILE_NAME, "cannot describe the job's state");
+	json_write(out, state);
+	json_decref(state);
+	return out->failed ? err_nomem(err) : 0;
+}
+
+int checkpoint_write(const struct checkpoint *c, const struct params *params, int dirfd, struct err *err)
+{
+	static const char *const finals[CHECKPOINT_RUNS_MAX] = {"final.0", "final.1"};
+	struct st_tensor list[4 + CHECKPOINT_RUNS_MAX];
+	struct st_metadata metadata[2] = {{"format", "pt"}, {"state", NULL}};
+	struct st_tensor tensor = {.dtype = ST_REAL, .rank = 1, .shape = {params->size}};
+	const struct {
+		const char *name;
+		const real *data;
+	} live[] = {{"w", params->w}, {"m", params->m}, {"v", params->v}, {"best", c->state[c->run].best}};
+	struct buf text = {0};
+	int n = 0, rc;
+
+	for (size_t i = 0; i < NELEM(live); i++) {
+		tensor.name = live[i].name;
+		tensor.data = live[i].data;
+		if (live[i].data != NULL)
+			list[n++] = tensor;
+	}
+	for (int i = 0; i < c->run; i++) {
+		tensor.name = finals[i];
+		tensor.data = c->final[i];
+		list[n++] = tensor;
+	}
+	rc = describe(&text, c, err);
+	metadata[1].value = text.data;
+	if (rc == 0)
+		rc = st_write(dirfd, FILE_NAME, list, n, metadata, NELEM(metadata), err);
+	buf_done(&text);
+	return rc;
+}
+
+/* --- reading: what does not fit is "not found", by returning false ------------------------------- */
+
+static bool read_epoch(struct fit_epoch *out, json_t *json)
+{
+	return json_unpack(json, "[F, F, F, F, F, F!]", &out->loss, &out->ce, &out->amplify, &out->attention,
+		       &out->valid_loss, &out->valid_accuracy) == 0;
+}
+
+static bool read_state(struct fit_state *s, json_t *json, int n_epochs)
+{
+	json_t *epochs, *sum;
+	json_int_t step, tokens;
+
+	if (json_unpack(json, "{s:I, s:o, s:o, s:i, s:I, s:F, s:i, s:F}", "step", &step, "epochs", &epochs,
+		    "sum", &sum, "sum_texts", &s->sum_texts, "tokens", &tokens, "seconds", &s->seconds,
+		    "best_epoch", &s->best_epoch, "best_accuracy", &s->best_accuracy) != 0)
+		return false;
+	if (!json_is_array(epochs) || json_array_size(epochs) > (size_t)n_epochs || step < 0)
+		return false;
+	s->step = step;
+	s->tokens = tokens;
+	s->epochs = (int)json_array_size(epochs);
+	for (int i = 0; i < s->epochs; i++)
+		if (!read_epoch(&s->epoch[i], json_array_get(epochs, (size_t)i)))
+			return false;
+	return read_epoch(&s->sum, sum);
+}
+
+static bool read_text(struct checkpoint *c, json_t *json)
+{
+	const char *spec, *csv;
+	json_t *runs;
+
+	if (json_unpack(json, "{s:s, s:i, s:o, s:s}", "spec", &spec, "run", &c->run, "runs", &runs, "csv",
+		    &csv) != 0)
+		return false;
+	if (strcmp(spec, c->spec_sha256) != 0 || c->run < 0 || c->run >= CHECKPOINT_RUNS_MAX ||
+		json_array_size(runs) != (size_t)c->run + 1)
+		return false;
+	for (int i = 0; i <= c->run; i++)
+		if (!read_state(&c->state[i], json_array_get(runs, (size_t)i), c->n_epochs))
+			return false;
+	buf_reset(&c->csv);
+	buf_str(&c->csv, csv);
+	return !c->csv.failed;
+}
+
+static bool read_tensor(real *out, const struct st *st, const char *name, size_t size)
+{
+	const struct st_tensor *tensor = st_find(st, name);
+
+	if (out == NULL)
+		return true;
+	if (tensor == NULL || tensor->dtype != ST_REAL || st_elements(tensor) != size)
+		return false;
+	memcpy(out, tensor->data, size * sizeof(real));
+	return true;
+}
+
+static bool read_tensors(struct checkpoint *c, struct params *params, const struct st *st)
+{
+	char name[32];
+
+	for (int i = 0; i < c->run; i++) {
+		snprintf(name, sizeof(name), "final.%d", i);
+		if (!read_tensor(c->final[i], st, name, params->size))
+			return false;
+	}
+	return read_tensor(params->w, st, "w", params->size) &&
+	       read_tensor(params->m, st, "m", params->size) &&
+	       read_tensor(params->v, st, "v", params->size) &&
+	       read_tensor(c->state[c->run].best, st, "best", params->size);
+}
+
+int checkpoint_read(struct checkpoint *c, bool *found, struct params *params, int dirfd, struct err *err)
+{
+	struct buf text = {0};
+	struct st st;
+	json_t *json = NULL;
+	int rc;
+
+	*found = false;
+	rc = st_open(&st, dirfd, FILE_NAME, err);
+	if (rc == -ERR_NOT_FOUND)
+		return 0;
+	if (rc != 0)
+		return rc;
+	rc = st_metadata_get(&text, &st, "state", err);
+	if (rc == 0)
+		rc = json_parse(&json, text.data, text.len, FILE_NAME, err);
+	if (rc == 0)
+		*found = read_text(c, json) && read_tensors(c, params, &st);
+	json_decref(json);
+	buf_done(&text);
+	st_done(&st);
+	return rc;
+}
+
+void checkpoint_remove(int dirfd)
+{
+	unlinkat(dirfd, FILE_NAME, 0);
+}
