@@ -117,10 +117,6 @@ def test_an_unknown_key_in_the_file_is_refused(tmp_path):
 
 # -- start and stop
 
-def test_a_missing_worker_program_is_told_at_start(tmp_path):
-    out = run_cli("--worker", tmp_path / "none", "--data-dir", tmp_path / "data", "--listen", "127.0.0.1:0")
-    assert out.returncode == 74 and "worker program" in out.stderr and "Sanitizer" not in out.stderr
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_when_asked(daemon, number):
     daemon.stop(number)
