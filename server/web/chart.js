@@ -5,6 +5,8 @@ import {number} from "./format.js";
 const WIDTH = 320;
 const HEIGHT = 110;
 const POINTS_MAX = 240; // more than pixels would show
+const MAIN = "train";
+const OTHER = "undefended";
 
 export const TERMS = [
 	["loss", "Loss"], ["ce", "Cross-entropy"], ["amplify", "Amplify term"], ["attention", "Attention term"],
@@ -27,9 +29,13 @@ function path(points, steps, [low, high]) {
 	return points.map(({step, value}, i) => `${i ? "L" : "M"}${x(step).toFixed(1)} ${y(value).toFixed(1)}`).join("");
 }
 
-function plot(points, steps, label) {
-	const shown = thin(points);
-	const span = range(shown.map(({value}) => value));
+function line(points, steps, span, look) {
+	return svg("path", {class: look, d: path(thin(points), steps, span), "vector-effect": "non-scaling-stroke"});
+}
+
+// The job's own line, and the undefended comparison's where there is one.
+function plot(points, other, steps, label) {
+	const span = range(thin([...points, ...other]).map(({value}) => value));
 	const last = points.at(-1);
 	const grid = [0.25, 0.5, 0.75].map((share) =>
 		svg("line", {class: "grid", x1: 0, x2: WIDTH, y1: share * HEIGHT, y2: share * HEIGHT}));
@@ -37,7 +43,7 @@ function plot(points, steps, label) {
 		h("figcaption", {}, h("span", {}, label), h("strong", {}, number(last.value))),
 		svg("svg", {viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img",
 			"aria-label": `${label}: ${number(points[0].value)} at the start, ${number(last.value)} at step ${last.step}`},
-		grid, svg("path", {class: "line", d: path(shown, steps, span), "vector-effect": "non-scaling-stroke"})),
+		grid, line(other, steps, span, "line other"), line(points, steps, span, "line")),
 		h("div", {class: "ends"}, h("span", {}, number(span[0])), h("span", {}, number(span[1]))));
 }
 
@@ -45,7 +51,7 @@ function plot(points, steps, label) {
 export class Charts {
 	constructor(place) {
 		this.place = place;
-		this.points = Object.fromEntries(TERMS.map(([term]) => [term, []]));
+		this.points = new Map(); // "phase term" to points
 		this.steps = 0;
 		this.isDue = false;
 	}
@@ -53,10 +59,17 @@ export class Charts {
 	add(metrics) {
 		this.steps = metrics.of || Math.max(this.steps, metrics.step);
 		for (const [term] of TERMS)
-			this.addTo(this.points[term], metrics.step, metrics[term]);
+			this.addTo(this.pointsOf(metrics.phase || MAIN, term), metrics.step, metrics[term]);
 		if (!this.isDue)
 			requestAnimationFrame(() => this.draw());
 		this.isDue = true;
+	}
+
+	pointsOf(phase, term) {
+		const name = `${phase} ${term}`;
+		if (!this.points.has(name))
+			this.points.set(name, []);
+		return this.points.get(name);
 	}
 
 	// A worker that went on from a checkpoint repeats steps: the repetition counts.
@@ -70,7 +83,8 @@ export class Charts {
 
 	draw() {
 		this.isDue = false;
-		const drawn = TERMS.filter(([term]) => this.points[term].length > 0);
-		put(this.place, drawn.map(([term, label]) => plot(this.points[term], this.steps, label)));
+		const drawn = TERMS.filter(([term]) => this.pointsOf(MAIN, term).length > 0);
+		put(this.place, drawn.map(([term, label]) =>
+			plot(this.pointsOf(MAIN, term), this.pointsOf(OTHER, term), this.steps, label)));
 	}
 }

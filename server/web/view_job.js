@@ -10,6 +10,11 @@ const MESSAGES_MAX = 200;
 const RETRY_MS = 3000;
 const REPORT_MS = 10000; // a running job's report grows with each epoch
 
+const PHASES = {
+	validate: "Reading model and data", train: "Training", undefended: "Training without the defence, to compare",
+	evaluate: "Trying triggers", export: "Writing the adapter",
+};
+
 class JobView {
 	constructor(main, signal, id) {
 		this.signal = signal;
@@ -40,9 +45,11 @@ class JobView {
 	async refresh() {
 		const before = this.job?.status;
 		this.job = await get(this.path, this.signal);
+		if (before === this.job.status)
+			return; // a button that is drawn again would lose the focus
 		this.drawHead();
 		this.drawFacts();
-		if (before !== undefined && before !== this.job.status)
+		if (before !== undefined)
 			announce(`The job is ${this.job.status}`);
 		if (this.isFinished)
 			this.progress.hidden = true;
@@ -127,24 +134,23 @@ class JobView {
 	}
 
 	take(event) {
-		if (event.type === "metrics" && typeof event.data?.step === "number")
-			this.takeStep(event.data);
-		else
+		if (event.type !== "metrics")
 			this.takeMessage(event);
+		else if (typeof event.data?.of === "number")
+			this.takeStep(event.data);
 	}
 
 	takeStep(metrics) {
 		this.charts.add(metrics);
-		if (!this.isFinished)
-			this.drawProgress(metrics);
-		else
-			this.progress.hidden = true;
+		this.drawProgress(metrics);
 	}
 
 	takeMessage(event) {
 		this.messages.append(h("li", {class: event.level}, h("time", {}, time(event.created_at)), ` ${event.message}`));
 		while (this.messages.children.length > MESSAGES_MAX)
 			this.messages.firstChild.remove();
+		if (event.data?.phase)
+			this.drawPhase(event.data.phase);
 		this.refreshSoon();
 	}
 
@@ -154,18 +160,18 @@ class JobView {
 		this.soon = setTimeout(() => this.signal.aborted || this.refresh().catch(() => {}), 300);
 	}
 
-	drawProgress(metrics) {
-		const {step, of, epoch, tokens_per_second: speed, eta_s: left} = metrics;
-		if (!this.bar) {
-			this.bar = h("progress", {"aria-label": "Training steps"});
-			this.line = h("p", {});
-			put(this.progress, this.bar, this.line);
-		}
-		this.bar.max = of || 1;
-		this.bar.value = step;
-		this.line.textContent = `Step ${step} of ${of} · epoch ${number(epoch)} · ${number(speed)} tokens/s · ` +
-			`${duration(left)} left`;
-		this.progress.hidden = false;
+	// A phase whose length nobody knows, until its first step comes.
+	drawPhase(phase) {
+		const bar = h("progress", {"aria-label": "Progress"});
+		put(this.progress, h("p", {}, PHASES[phase] || phase), bar);
+		this.progress.hidden = this.isFinished;
+	}
+
+	drawProgress({phase, step, of, epoch, tokens_per_second: speed, eta_s: left}) {
+		put(this.progress, h("p", {}, `${PHASES[phase] || "Training"}: step ${step} of ${of}`),
+			h("progress", {"aria-label": "Progress", max: of, value: step}),
+			h("p", {class: "quiet"}, `Epoch ${epoch} · ${number(speed)} tokens/s · ${duration(left)} left`));
+		this.progress.hidden = this.isFinished;
 	}
 
 	// --- report --------------------------------------------------------------------------------------

@@ -1,9 +1,11 @@
 """The stock openai client, with its strict response validation on, against the daemon and the real worker."""
 import io
 import json
+import re
 import time
 import zipfile
 
+import contract
 import httpx2
 import openai
 import pytest
@@ -212,6 +214,39 @@ def test_report_and_gate_of_a_finished_job(client, job):
     assert (gate["verdict"], [check["name"] for check in gate["checks"]]) == ("pass", ["max_ca_drop"])
     gate = client.get(f"/fine_tuning/jobs/{job.id}/gate?min_ca=1", cast_to=object)
     assert [check["threshold"] for check in gate["checks"]] == [1]
+
+
+@pytest.mark.parametrize("view, status", [
+    ("", 200), ("/events?limit=100", 200), ("/checkpoints", 200), ("/report", 200), ("/gate", 200), ("/log", 200),
+    ("/gate?max_asr=0.5&max_masr=0.5&max_ca_drop=0.5&min_ca=0.5", 200), ("/adapter", 200), ("/merged", 400),
+    ("/gate?max_asr=2", 400), ("/events?after=nowhere", 404)])
+def test_views_of_a_finished_job_keep_to_openapi(client, job, view, status):
+    answer = httpx2.get(f"{client.base_url}fine_tuning/jobs/{job.id}{view}")
+    contract.check(answer)
+    assert answer.status_code == status
+
+
+def test_the_adapter_is_read_in_ranges(client, job):
+    url = f"{client.base_url}fine_tuning/jobs/{job.id}/adapter"
+    whole = httpx2.get(url)
+    part = httpx2.get(url, headers={"Range": "bytes=2-9"})
+    contract.check(part)
+    assert (part.status_code, part.content) == (206, whole.content[2:10])
+    assert httpx2.get(url, headers={"If-None-Match": whole.headers["ETag"]}).status_code == 304
+
+
+def test_the_stream_of_a_finished_job_replays_and_ends(client, job):
+    url = f"{client.base_url}fine_tuning/jobs/{job.id}/events"
+    text = httpx2.get(url, headers={"Accept": "text/event-stream"}).text
+    blocks = [block for block in text.split("\n\n") if block and not block.startswith(":")]
+    ids = [int(re.search(r"^id: ?(\d+)$", block, re.MULTILINE)[1]) for block in blocks]
+    assert ids == sorted(set(ids))
+    for block in blocks:
+        event = json.loads(re.search(r"^data: ?(.*)$", block, re.MULTILINE)[1])
+        contract.validate(event, contract.DOCUMENT["components"]["schemas"]["Event"])
+        assert re.search(r"^event: ?(.*)$", block, re.MULTILINE)[1] == event["type"]
+    rest = httpx2.get(url, headers={"Accept": "text/event-stream", "Last-Event-ID": str(ids[-2])}).text
+    assert blocks[-1] in rest and blocks[-2] not in rest
 
 
 def test_the_same_job_gives_the_same_adapter(client, job, model, data):

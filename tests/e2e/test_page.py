@@ -97,13 +97,14 @@ def test_a_job_is_submitted_watched_read_and_its_adapter_downloaded(page, inputs
     assert "adapter_model.safetensors" in zipfile.ZipFile(archive).namelist()
 
 
-def test_the_uploaded_directory_keeps_its_relative_names(page, inputs, module_daemon):
+def test_the_uploaded_directory_keeps_its_relative_names(page, inputs):
     open_form(page)
     page.get_by_label("a directory of this computer").set_input_files(inputs[0])
     submit(page)
-    expect(page.get_by_text("uploaded as model-")).to_be_visible()
-    models = page.request.get("/v1/models").json()["data"]
-    assert "1_Pooling/config.json" in [file["path"] for file in models[0]["files"]]
+    said = page.get_by_text("uploaded as model-")
+    expect(said).to_be_visible()
+    model = page.request.get("/v1/models/" + said.inner_text().removeprefix("uploaded as ")).json()
+    assert "1_Pooling/config.json" in [file["path"] for file in model["files"]]
 
 
 def test_what_was_uploaded_before_can_be_chosen(page, inputs):
@@ -126,8 +127,10 @@ def test_a_running_job_shows_progress_and_is_cancelled(page, inputs):
     choose(page, inputs)
     fill_quick(page, epochs=1000)
     submit(page)
-    expect(page.get_by_role("progressbar", name="Training steps")).to_be_visible(timeout=JOB_TIMEOUT_MS)
-    expect(page.get_by_text(re.compile(r"Step \d+ of \d+ · epoch .* tokens/s · .* left"))).to_be_visible()
+    expect(page.get_by_role("progressbar", name="Progress")).to_be_visible(timeout=JOB_TIMEOUT_MS)
+    expect(page.get_by_text(re.compile(r"^Training: step \d+ of \d+$"))).to_be_visible(timeout=JOB_TIMEOUT_MS)
+    expect(page.get_by_text(re.compile(r"^Epoch \d+ · .* tokens/s · .* left$"))).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("^Cross-entropy:"))).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("cancelled", timeout=60000)
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0)

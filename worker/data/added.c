@@ -90,9 +90,9 @@ void added_done(struct added *added)
 int added_put(struct added *added, const struct added_token *token, const char *text, size_t len,
 	const char *where, struct err *err)
 {
-	if (len == 0 || len > ADDED_BYTES_MAX)
-		return err_set(err, ERR_INVALID_TOKENIZER, where, "an added token has 1 to %d bytes, not %zu",
-			ADDED_BYTES_MAX, len);
+	if (len > ADDED_BYTES_MAX)
+		return err_set(err, ERR_INVALID_TOKENIZER, where,
+			"an added token has at most %d bytes, not %zu", ADDED_BYTES_MAX, len);
 	if (added->n == ADDED_TOKENS_MAX)
 		return err_set(
 			err, ERR_INVALID_TOKENIZER, where, "more than %d added tokens", ADDED_TOKENS_MAX);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/utf8.h"
 #include "worker/data/tokenizer_impl.h"
 #include "worker/data/unicode.h"
 

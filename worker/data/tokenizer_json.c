@@ -510,6 +510,8 @@ int tokenizer_add_token(struct tokenizer *tok, const struct added_token *token, 
 	int known = vocab_find(&tok->vocab, text, len);
 	size_t other_len;
 
+	if (len == 0)
+		return err_set(err, ERR_INVALID_TOKENIZER, where, "an added token is empty");
 	if (known >= 0 && known != token->id)
 		return err_set(err, ERR_INVALID_TOKENIZER, where,
 			"\"%.100s\" has id %d here and %d in the vocabulary", text, token->id, known);

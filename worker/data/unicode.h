@@ -1,5 +1,6 @@
 /*
- * unicode: UTF-8 and the properties of code points, as tokenizers 0.23.3 sees them.
+ * unicode: steps through valid UTF-8 (common/utf8.h says whether it is), and the properties of code points as
+ * tokenizers 0.23.3 sees them.
  *
  * Everything here is const and cannot fail; code points are at most 0x10FFFF and no surrogates.
  */
