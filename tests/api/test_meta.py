@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 
-from conftest import ROOT, run_cli
+from harness import ROOT, run_cli
 
 
 def test_health_and_version(daemon):
@@ -21,8 +21,10 @@ def test_ready_needs_a_worker_program(start_daemon, tmp_path):
     worker = tmp_path / "worker"
     worker.write_text("#!/bin/sh\nexit 70\n")
     worker.chmod(0o755)
-    assert start_daemon("--worker", worker, data_dir=tmp_path / "a").get("/readyz").json == {"status": "ready"}
-    answer = start_daemon("--worker", tmp_path / "none", data_dir=tmp_path / "b").get("/readyz")
+    daemon = start_daemon("--worker", worker)
+    assert daemon.get("/readyz").json == {"status": "ready"}
+    worker.unlink()
+    answer = daemon.get("/readyz")
     assert (answer.status, answer.error["code"]) == (503, "unavailable") and answer.headers["Retry-After"]
 
 
@@ -114,6 +116,10 @@ def test_an_unknown_key_in_the_file_is_refused(tmp_path):
 
 
 # -- start and stop
+
+def test_a_missing_worker_program_is_told_at_start(tmp_path):
+    out = run_cli("--worker", tmp_path / "none", "--data-dir", tmp_path / "data", "--listen", "127.0.0.1:0")
+    assert out.returncode == 74 and "worker program" in out.stderr and "Sanitizer" not in out.stderr
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_when_asked(daemon, number):

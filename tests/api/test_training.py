@@ -3,6 +3,7 @@ import os
 import signal
 import time
 
+import harness
 import pytest
 import tiny
 from service import FINISHED, JOBS
@@ -78,7 +79,6 @@ def worker_of(daemon):
 @pytest.fixture(scope="module")
 def undisturbed(inputs, tmp_path_factory):
     """The adapter's bytes where nothing happened, with one thread."""
-    from service import harness
     daemon = harness.Daemon(tmp_path_factory.mktemp("undisturbed") / "data", "--threads", "1")
     adapter = finish(daemon, submit(daemon, inputs))
     daemon.stop()

@@ -2,7 +2,6 @@
 import hashlib
 
 import pytest
-from fixtures import service, start_daemon, start_service  # noqa: F401
 
 START = "phase validate;phase train;steps 2"
 RESULT = f"{START};results"

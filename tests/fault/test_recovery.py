@@ -3,7 +3,7 @@ import os
 import signal
 
 import pytest
-from fixtures import is_alive, kill_later, service, start_daemon, start_service  # noqa: F401
+from service import is_alive
 
 TRAIN = "phase validate;phase train"
 GOOD_END = "phase export;results;artifacts;done"
