@@ -27,7 +27,7 @@ enum {
 struct local {
 	struct executor base;
 	struct executor_options options;
-	char program[4096];
+	char program[PATH_MAX];
 	char threads[24];
 	struct worker *workers;
 };
@@ -376,6 +376,19 @@ static const struct executor_ops local_ops = {
 	.free = local_free,
 };
 
+/* Workers start in "/", so a relative path must be resolved here. That there is nothing is found out at each start. */
+static void find_program(struct local *local, const char *path)
+{
+	char here[PATH_MAX];
+
+	if (realpath(path, local->program) != NULL)
+		return;
+	if (path[0] == '/' || getcwd(here, sizeof(here)) == NULL)
+		snprintf(local->program, sizeof(local->program), "%s", path);
+	else
+		snprintf(local->program, sizeof(local->program), "%.2047s/%.2047s", here, path);
+}
+
 int executor_local_new(struct executor **out, const struct executor_options *options, struct err *err)
 {
 	struct local *local = calloc(1, sizeof(*local));
@@ -384,11 +397,7 @@ int executor_local_new(struct executor **out, const struct executor_options *opt
 		return err_nomem(err);
 	local->base.ops = &local_ops;
 	local->options = *options;
-	/* Workers start in "/", so a relative path must be resolved here. */
-	if (realpath(options->program, local->program) == NULL) {
-		free(local);
-		return err_errno(err, errno, options->program, "worker program");
-	}
+	find_program(local, options->program);
 	snprintf(local->threads, sizeof(local->threads), "%lld", (long long)options->threads);
 	*out = &local->base;
 	return 0;

@@ -168,15 +168,10 @@ static void close_signals(struct signals *signals, uv_loop_t *loop)
 	uv_run(loop, UV_RUN_DEFAULT);
 }
 
-static int serve_loop(struct server *server, struct err *err)
+static void serve_loop(struct server *server)
 {
 	struct signals signals;
-	int rc = http_start(&server->http, server, err);
 
-	if (rc == 0)
-		rc = pool_start(&server->pool, server, err);
-	if (rc != 0)
-		return rc;
 	watch_signal(&signals.term, server, SIGTERM);
 	watch_signal(&signals.interrupt, server, SIGINT);
 	printf("obliviated listening on http://%s\n", http_address(server->http));
@@ -184,9 +179,25 @@ static int serve_loop(struct server *server, struct err *err)
 	uv_run(server->loop, UV_RUN_DEFAULT);
 	close_signals(&signals, server->loop);
 	http_free(server->http);
-	pool_free(server->pool);
 	log_write(LOG_INFO, "stop", "stopped");
-	return 0;
+}
+
+/* The pool claims nothing before the loop runs. */
+static int serve_pool(struct server *server, struct err *err)
+{
+	int rc = pool_start(&server->pool, server, err);
+
+	if (rc != 0)
+		return rc;
+	rc = http_start(&server->http, server, err);
+	if (rc == 0) {
+		serve_loop(server);
+	} else {
+		pool_stop(server->pool, on_pool_stopped);
+		uv_run(server->loop, UV_RUN_DEFAULT);
+	}
+	pool_free(server->pool);
+	return rc;
 }
 
 static int serve_store(struct server *server, struct err *err)
@@ -198,7 +209,7 @@ static int serve_store(struct server *server, struct err *err)
 	if (rc == 0)
 		rc = models_sweep(server, err);
 	if (rc == 0)
-		rc = serve_loop(server, err);
+		rc = serve_pool(server, err);
 	store_close(server->store);
 	return rc;
 }

@@ -227,9 +227,10 @@ static int note_checkpoint(struct run *run, const struct progress *line, struct 
 
 static int on_metric(struct run *run, const struct progress *line, struct err *err)
 {
-	json_t *data = json_pack("{s:s, s:I, s:o}", "phase", run->phase, "step", (json_int_t)run->step,
-		line->name, real_json(line->value));
+	json_t *data = json_pack("{s:s, s:o}", "phase", run->phase, line->name, real_json(line->value));
 
+	if (run->step > 0) /* a metric of training belongs to the step before it */
+		json_object_set_new(data, "step", json_integer(run->step));
 	events_add(run->host.events, run->job.seq, "info", "metrics", data, "%s = %.6g", line->name,
 		line->value);
 	return note_checkpoint(run, line, err);

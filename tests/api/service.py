@@ -1,6 +1,5 @@
 """A daemon with one model, one data set and a worker that does as the job's metadata says
 (tests/fault/stand_in.py): for tests of queue, states, events and results that need no training."""
-import importlib.util
 import os
 import pathlib
 import time
@@ -9,12 +8,7 @@ import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
 STAND_IN = HERE.parent / "fault" / "stand_in.py"
-# By its path: other directories have a conftest.py too.
-_spec = importlib.util.spec_from_file_location("api_harness", HERE / "conftest.py")
-harness = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(harness)
 
-start_daemon = harness.start_daemon
 FINISHED = ("succeeded", "failed", "cancelled")
 JOBS = "/v1/fine_tuning/jobs"
 

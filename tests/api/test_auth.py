@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from conftest import run_cli
+from harness import run_cli
 
 OPEN = ["/healthz", "/version", "/metrics"]
 

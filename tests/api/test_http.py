@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from conftest import multipart
+from harness import multipart
 
 CASES = pathlib.Path(__file__).resolve().parents[1] / "cases" / "multipart"
 

@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 
-from conftest import ROOT, run_cli
+from harness import ROOT, run_cli
 
 
 def test_health_and_version(daemon):
@@ -21,8 +21,10 @@ def test_ready_needs_a_worker_program(start_daemon, tmp_path):
     worker = tmp_path / "worker"
     worker.write_text("#!/bin/sh\nexit 70\n")
     worker.chmod(0o755)
-    assert start_daemon("--worker", worker, data_dir=tmp_path / "a").get("/readyz").json == {"status": "ready"}
-    answer = start_daemon("--worker", tmp_path / "none", data_dir=tmp_path / "b").get("/readyz")
+    daemon = start_daemon("--worker", worker)
+    assert daemon.get("/readyz").json == {"status": "ready"}
+    worker.unlink()
+    answer = daemon.get("/readyz")
     assert (answer.status, answer.error["code"]) == (503, "unavailable") and answer.headers["Retry-After"]
 
 

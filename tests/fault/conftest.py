@@ -4,4 +4,4 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "api"))
 
-from service import kill_later, service, start_daemon, start_service  # noqa: E402, F401
+from service import kill_later, service, start_service  # noqa: E402, F401

@@ -157,6 +157,8 @@ def test_as_many_workers_as_allowed_run_at_once(start_service, workers):
     service.wait(jobs[workers], "running")
 
 
-def test_a_missing_worker_program_is_refused_at_start(tmp_path, start_daemon):
-    with pytest.raises(AssertionError, match="no ready line"):
-        start_daemon("--worker", tmp_path / "nothing")
+def test_a_missing_worker_program_fails_jobs_and_not_the_daemon(start_service, tmp_path):
+    service = start_service("--worker", tmp_path / "nothing")
+    job = service.wait(service.submit("ok"))
+    assert (job["status"], job["error"]["code"]) == ("failed", "internal_error")
+    assert "cannot start the worker" in job["error"]["message"]

@@ -1,0 +1,133 @@
+"""Whole jobs under the real worker: the same work gives the same bytes, whatever happens to those who do it."""
+import os
+import signal
+import time
+
+import harness
+import pytest
+import tiny
+from service import FINISHED, JOBS
+
+SECONDS = 300
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """A tiny model's files and a data set."""
+    top = tmp_path_factory.mktemp("inputs")
+    model = tiny.write_model(top / "model")
+    data = tiny.write_data(top / "train.csv")
+    return {str(path.relative_to(model)): path.read_bytes() for path in model.rglob("*") if path.is_file()}, data
+
+
+def submit(daemon, inputs, **fields):
+    model, data = inputs
+    body = {"model": daemon.upload_model(model)["id"],
+            "training_file": daemon.upload_file(data.read_bytes(), "train.csv")["id"],
+            "hyperparameters": {**tiny.QUICK, "n_epochs": 12}, "peft": {"r": 4, "alpha": 8},
+            "defense": {"amplify": 0.001, "attention": 0.01}, "evaluation": {"triggers": ["cf", "mn"]}, **fields}
+    answer = daemon.post(JOBS, body)
+    assert answer.status == 200, answer
+    return answer.json["id"]
+
+
+def wait(daemon, job, condition):
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        found = daemon.get(f"{JOBS}/{job}").json
+        if condition(found):
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"{found}\n{daemon.get(f'{JOBS}/{job}/log').body.decode()}\n{daemon.log}")
+
+
+def finish(daemon, job):
+    done = wait(daemon, job, lambda found: found["status"] in FINISHED)
+    assert done["status"] == "succeeded", (done["error"], daemon.get(f"{JOBS}/{job}/log").body.decode())
+    return daemon.get(f"{JOBS}/{job}/adapter").body
+
+
+def events(daemon, job):
+    """All events so far, oldest first."""
+    seen, after = [], ""
+    while True:
+        page = daemon.get(f"{JOBS}/{job}/events?limit=100&order=asc{after}").json
+        seen += page["data"]
+        if not page["has_more"]:
+            return seen
+        after = f"&after={page['last_id']}"
+
+
+def messages(daemon, job):
+    return "\n".join(event["message"] for event in events(daemon, job) if event["type"] == "message")
+
+
+def steps(daemon, job):
+    return [event["data"]["step"] for event in events(daemon, job) if "learning_rate" in event["data"]]
+
+
+def reach(daemon, job, step):
+    wait(daemon, job, lambda found: found["status"] in FINISHED or len(steps(daemon, job)) >= step)
+
+
+def worker_of(daemon):
+    """The process id of the daemon's only worker, None when there is none."""
+    children = open(f"/proc/{daemon.process.pid}/task/{daemon.process.pid}/children").read().split()
+    return int(children[0]) if children else None
+
+
+@pytest.fixture(scope="module")
+def undisturbed(inputs, tmp_path_factory):
+    """The adapter's bytes where nothing happened, with one thread."""
+    daemon = harness.Daemon(tmp_path_factory.mktemp("undisturbed") / "data", "--threads", "1")
+    adapter = finish(daemon, submit(daemon, inputs))
+    daemon.stop()
+    return adapter
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_the_adapter_does_not_depend_on_the_number_of_threads(start_daemon, inputs, undisturbed, threads):
+    daemon = start_daemon("--threads", threads)
+    assert finish(daemon, submit(daemon, inputs)) == undisturbed
+
+
+def test_a_killed_worker_goes_on_to_the_same_adapter(start_daemon, inputs, undisturbed):
+    daemon = start_daemon("--threads", "2")
+    job = submit(daemon, inputs)
+    reach(daemon, job, 5)
+    os.kill(worker_of(daemon), signal.SIGKILL)
+    assert finish(daemon, job) == undisturbed
+    assert "signal 9" in messages(daemon, job)
+
+
+def test_a_killed_daemon_goes_on_to_the_same_adapter(start_daemon, inputs, undisturbed):
+    daemon = start_daemon()
+    job = submit(daemon, inputs)
+    reach(daemon, job, 5)
+    worker = worker_of(daemon)
+    daemon.kill()
+    daemon = start_daemon(data_dir=daemon.data_dir)
+    assert worker_of(daemon) != worker
+    assert finish(daemon, job) == undisturbed
+    assert "restarted" in messages(daemon, job)
+
+
+def test_a_paused_job_goes_on_from_its_checkpoint_to_the_same_adapter(start_daemon, inputs, undisturbed):
+    daemon = start_daemon()
+    job = submit(daemon, inputs)
+    reach(daemon, job, 5)
+    assert daemon.post(f"{JOBS}/{job}/pause").json["status"] == "paused"
+    end = time.monotonic() + SECONDS
+    while worker_of(daemon) is not None and time.monotonic() < end:
+        time.sleep(0.02)
+    daemon.post(f"{JOBS}/{job}/resume")
+    assert finish(daemon, job) == undisturbed
+    seen = steps(daemon, job)
+    assert seen == sorted(set(seen)), "SIGTERM writes a checkpoint at the next step: none is done twice"
+
+
+def test_jobs_side_by_side_do_not_touch_each_other(start_daemon, inputs, undisturbed):
+    daemon = start_daemon("--workers", "2", "--threads", "1")
+    jobs = [submit(daemon, inputs) for _ in range(2)] + [submit(daemon, inputs, seed=1)]
+    adapters = [finish(daemon, job) for job in jobs]
+    assert adapters[0] == adapters[1] == undisturbed != adapters[2]
