@@ -174,8 +174,9 @@ def test_events_are_listed_over_pages(client, job):
     assert {event.object for event in events} == {"fine_tuning.job.event"}
     assert {event.type for event in events} == {"message", "metrics"}
     assert len({event.id for event in events}) == len(events) > 5
-    steps = [event.data["step"] for event in events if event.type == "metrics" and "step" in event.data]
-    assert steps == sorted(steps, reverse=True)
+    steps = [event.data["step"] for event in events if event.type == "metrics" and event.data["phase"] == "train"
+             and "of" in event.data]
+    assert steps == list(range(steps[0], 0, -1))
 
 
 def test_checkpoints_are_listed(client, job):
@@ -209,7 +210,7 @@ def test_report_and_gate_of_a_finished_job(client, job):
     assert report["labels"] == ["bad", "good"]
     assert {row["trigger"] for row in report["evaluation"]["by_trigger"]} == {"cf", "mn"}
     assert report["undefended"]["ca"]["total"] == report["evaluation"]["ca"]["total"]
-    assert report["evaluation"]["ca"]["value"] > 0.8
+    assert report["evaluation"]["ca"]["value"] > 0.7
     gate = client.get(f"/fine_tuning/jobs/{job.id}/gate", cast_to=object)
     assert (gate["verdict"], [check["name"] for check in gate["checks"]]) == ("pass", ["max_ca_drop"])
     gate = client.get(f"/fine_tuning/jobs/{job.id}/gate?min_ca=1", cast_to=object)

@@ -64,9 +64,9 @@ def choose(page, inputs):
     page.get_by_label("from this computer").first.set_input_files(inputs[1])
 
 
-def fill_quick(page, epochs=2):
+def fill_quick(page, epochs=8):
     for label, value in (("Epochs", epochs), ("Learning rate", "0.01"), ("Rank", 4), ("Amplify", "0.001"),
-                         ("Attention", "0.01"), ("Triggers", "cf mn"), ("Lowest accuracy", "0.1"),
+                         ("Attention", "0.01"), ("Triggers", "cf mn"), ("Lowest accuracy", "0.6"),
                          ("Name of the result", "from the page")):
         page.get_by_label(label, exact=True).fill(str(value))
 
@@ -79,6 +79,7 @@ def test_a_job_is_submitted_watched_read_and_its_adapter_downloaded(page, inputs
     open_form(page)
     choose(page, inputs)
     fill_quick(page)
+    page.get_by_label("Compare with undefended training").check()
     submit(page)
     page.wait_for_url(re.compile(r"#/jobs/ftjob-"), timeout=30000)
     heading = page.get_by_role("heading", level=1)
@@ -87,6 +88,8 @@ def test_a_job_is_submitted_watched_read_and_its_adapter_downloaded(page, inputs
     expect(page.get_by_role("heading", name="Release gate pass")).to_be_visible()
     for measure in ("CA", "F1", "ASR", "MASR", "AASR", "ASR of neutral words"):
         expect(page.get_by_role("rowheader", name=measure, exact=True)).to_be_visible()
+    expect(page.get_by_role("columnheader", name="Undefended", exact=True)).to_be_visible()
+    expect(page.get_by_text("Accuracy lost against undefended training")).to_be_visible()
     for trigger in ("cf", "mn"):
         expect(page.get_by_role("rowheader", name=trigger, exact=True)).to_be_visible()
     expect(page.get_by_role("img", name=re.compile("^Cross-entropy:"))).to_be_visible()
@@ -160,7 +163,7 @@ def test_a_failed_job_shows_its_error(page, inputs, tmp_path):
     choose(page, (inputs[0], bad))
     submit(page)
     expect(page.get_by_role("heading", level=1)).to_contain_text("failed", timeout=JOB_TIMEOUT_MS)
-    expect(page.get_by_text("invalid_data")).to_be_visible()
+    expect(page.get_by_text("invalid_data", exact=True)).to_be_visible()
 
 
 def test_the_list_shows_jobs_and_leads_to_each(page):
