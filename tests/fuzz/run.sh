@@ -14,7 +14,7 @@ fi
 flags="-std=c17 -D_GNU_SOURCE -I. -O1 -g -fno-omit-frame-pointer -fopenmp-simd -pthread"
 sanitizers="address,undefined"
 parsers="$(echo common/*.c) $(echo worker/base/*.c) $(echo worker/data/*.c)"
-for file in worker/model/config.c worker/model/weights.c; do
+for file in worker/model/config.c worker/model/weights.c server/multipart.c; do
 	[ ! -f "$file" ] || parsers="$parsers $file"
 done
 objects=build/fuzz/objects
@@ -22,7 +22,7 @@ mkdir -p $objects
 
 # Parsers are compiled once for all targets, again when any source or header is newer.
 library=build/fuzz/parsers.a
-if [ ! -f $library ] || [ -n "$(find common worker -name '*.[ch]' -newer $library | head -n 1)" ]; then
+if [ ! -f $library ] || [ -n "$(find common worker server -name '*.[ch]' -newer $library | head -n 1)" ]; then
 	rm -f $objects/* $library
 	for file in $parsers; do
 		[ -f "$file" ] || continue
