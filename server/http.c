@@ -11,7 +11,7 @@
 #include "server/hosts.h"
 #include "server/http_internal.h"
 
-enum { SWEEP_MS = 250, LISTEN_BACKLOG = 256 };
+enum { SWEEP_MS = 250, LOOK_MS = 1000, LISTEN_BACKLOG = 256 };
 
 /* ---- MHD on the loop ---- */
 
@@ -207,6 +207,19 @@ static bool is_crawling(const struct http *http, const struct connection *conn)
 	return req->received * 1000 / (now - req->started) < HTTP_RATE_MIN;
 }
 
+/*
+ * Has the client of an unfinished request gone? MHD 0.9.75 waits for an edge of epoll, and misses the end of a stream that
+ * comes together with the last bytes: without this look, what it was uploading would stay until --client-timeout.
+ */
+static bool has_left(const struct connection *conn)
+{
+	char byte;
+
+	if (conn->req != NULL && conn->req->is_run)
+		return false;
+	return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 static void finish_stop(struct http *http);
 
 static bool is_working(const struct http *http)
@@ -232,14 +245,17 @@ static void on_sweep(uv_timer_t *timer)
 	struct http *http = timer->data;
 	uint64_t now = uv_now(http->server->loop);
 	bool is_tick = now - http->last_tick >= HTTP_TICK_MS;
+	bool is_look = now - http->last_look >= LOOK_MS;
 
 	if (is_tick)
 		http->last_tick = now;
+	if (is_look)
+		http->last_look = now;
 	for (struct connection *conn = http->connections; conn != NULL; conn = conn->next) {
 		if (conn->req != NULL && (is_tick || http->is_stopping))
 			request_wake(conn->req);
 		/* MHD sees the end of the stream and cleans up. */
-		if (is_crawling(http, conn))
+		if (is_crawling(http, conn) || (is_look && has_left(conn)))
 			shutdown(conn->fd, SHUT_RDWR);
 	}
 	if (http->is_stopping && !is_working(http) && (is_idle(http) || now >= http->stop_at))

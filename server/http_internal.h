@@ -45,7 +45,7 @@ struct http {
 	uint64_t stop_at; /* loop time after which answers are cut */
 	void (*stopped)(struct server *server);
 	struct connection *connections;
-	uint64_t last_tick;
+	uint64_t last_tick, last_look;
 	int open_handles;
 	struct http_stats stats;
 };
