@@ -18,8 +18,8 @@
 #define NELEM(a)       (sizeof(a) / sizeof((a)[0]))
 #undef MIN /* <sys/param.h>, which libuv includes, defines both */
 #undef MAX
-#define MIN(a, b)      ((a) < (b) ? (a) : (b))
-#define MAX(a, b)      ((a) > (b) ? (a) : (b))
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
 
 /* *out = a * b, or a + b; false (and *out untouched by a valid value) when the result does not fit. */
 static inline bool size_mul(size_t *out, size_t a, size_t b) MUST_USE;

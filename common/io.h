@@ -25,8 +25,7 @@ int io_read_file(struct buf *buf, int dirfd, const char *name, size_t max_bytes,
 int io_write_file(int dirfd, const char *name, const void *data, size_t len, struct err *err) MUST_USE;
 
 /* The same for a file in n parts, one after the other. */
-int io_write_parts(
-	int dirfd, const char *name, const struct iovec *part, int n, struct err *err) MUST_USE;
+int io_write_parts(int dirfd, const char *name, const struct iovec *part, int n, struct err *err) MUST_USE;
 
 /* Open dirfd/name read-only, refusing links and anything but a regular file; *bytes is its size. */
 int io_open_file(int *out_fd, size_t *bytes, int dirfd, const char *name, struct err *err) MUST_USE;

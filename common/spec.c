@@ -18,7 +18,7 @@ static int parse_members(struct parse *p, json_t *object, const char *place, con
 
 static void *slot(struct spec *spec, const struct spec_field *field)
 {
-	return field->offset == FIELD_NOWHERE ? NULL : (char *)spec + field->offset;
+	return (void *)((uintptr_t)spec + field->offset); /* FIELD_NOWHERE is no place to point to */
 }
 
 static int refuse(struct parse *p, const char *place, const char *expected)

@@ -158,6 +158,15 @@ upload_data() {
 
 # --- jobs ---------------------------------------------------------------------------------------------
 
+# A run that was interrupted leaves jobs that would go on now, before ours.
+cancel_leftovers() {
+	request GET "/v1/fine_tuning/jobs?limit=100"
+	for job in $(jq -r '.data[] | select(.finished_at == null) | .id' $work/answer); do
+		echo "cancelling $job of an interrupted run"
+		request POST "/v1/fine_tuning/jobs/$job/cancel"
+	done
+}
+
 # specification DEFENSE SUFFIX
 specification() {
 	jq -n --arg model "$model" --arg file "$file_id" --arg suffix "$2" --argjson defense "$1" \
@@ -303,6 +312,7 @@ start_daemon
 say "uploading"
 upload_model
 upload_data
+cancel_leftovers
 say "training without the defence"
 train undefended null
 say "training with the defence"

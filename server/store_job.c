@@ -87,7 +87,7 @@ static int add_inputs(struct store *store, const struct job_row *job, struct err
 static int add_row(struct store *store, struct job_row *job, struct err *err)
 {
 	struct buf text = {0};
-	sqlite3_stmt *row;
+	sqlite3_stmt *row = NULL;
 	int rc = spec_write(&text, &job->spec, SPEC_WORKER, err);
 
 	if (rc == 0)

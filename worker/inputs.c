@@ -25,6 +25,9 @@ static int read_model(struct inputs *out, const struct spec *spec, int dir, stru
 		rc = tokenizer_open(&out->tok, dir, out->config.model_type, out->config.V, err);
 	if (rc != 0)
 		return rc;
+	if (spec->data.pair_column[0] != '\0' && out->config.family == FAMILY_BERT && out->config.types < 2)
+		return err_set(err, ERR_INVALID_MODEL, "config.json: type_vocab_size",
+			"pairs need two types of tokens, the model has one");
 	out->max_length = MIN(MIN(spec->max_length, tokenizer_max_length(out->tok)), out->config.max_tokens);
 	if (out->max_length < 8)
 		return err_set(err, ERR_INVALID_MODEL, "config.json: max_position_embeddings",

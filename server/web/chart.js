@@ -84,7 +84,9 @@ export class Charts {
 	draw() {
 		this.isDue = false;
 		const drawn = TERMS.filter(([term]) => this.pointsOf(MAIN, term).length > 0);
+		const hasOther = TERMS.some(([term]) => this.pointsOf(OTHER, term).length > 0);
 		put(this.place, drawn.map(([term, label]) =>
-			plot(this.pointsOf(MAIN, term), this.pointsOf(OTHER, term), this.steps, label)));
+			plot(this.pointsOf(MAIN, term), this.pointsOf(OTHER, term), this.steps, label)),
+		hasOther ? h("p", {class: "quiet legend"}, "Dashed: trained without the defence, to compare.") : null);
 	}
 }

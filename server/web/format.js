@@ -31,6 +31,8 @@ export function number(value, digits = 4) {
 export function duration(seconds) {
 	if (!isNumber(seconds))
 		return NOTHING;
+	if (seconds < 10)
+		return `${seconds.toFixed(1)} s`;
 	const whole = Math.round(seconds);
 	const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
 	if (hours > 0)

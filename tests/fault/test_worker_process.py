@@ -118,12 +118,6 @@ def test_settings_may_come_from_the_environment(places):
     assert "OBLIVIATE_THREADS" in log
 
 
-def test_single_blas_thread_survives_a_caller_who_wants_more(places):
-    """OpenBLAS starts its threads before main; the worker starts itself again rather than leave them outside."""
-    code, lines, _ = run(places, environment={"OPENBLAS_NUM_THREADS": "2"})
-    assert code == 65, lines
-
-
 def test_reader_that_went_away_is_no_crash(places):
     with worker(places) as process:
         process.stdout.close()

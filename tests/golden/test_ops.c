@@ -220,9 +220,8 @@ static void check_adamw_step(
 		const json_t *grad = json_array_get(grads, i);
 
 		k->adamw(w[i], m[i], v[i], golden_list(&golden, grad), json_array_size(grad),
-			(real)fmin(1, 1 / (norm + 1e-6)), (real)golden_number(row, "learning_rate"),
-			(real)0.9, (real)0.999, (real)(1 - pow(0.9, t)), (real)(1 - pow(0.999, t)),
-			(real)1e-8);
+			(real)fmin(1, 1 / (norm + 1e-6)), (real)golden_number(row, "learning_rate"), 0.9,
+			0.999, (real)(1 - pow(0.9, t)), (real)(1 - pow(0.999, t)), (real)1e-8);
 		golden_check_list("after", w[i], json_array_get(after, i), GOLDEN_TOLERANCE);
 	}
 }

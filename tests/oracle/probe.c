@@ -26,7 +26,7 @@
 #include "common/json.h"
 #include "worker/base/rng.h"
 #include "worker/data/safetensors.h"
-#include "worker/eval/predict.h"
+#include "worker/train/predict.h"
 #include "worker/train/train.h"
 
 enum { REQUEST_BYTES_MAX = 1 << 28, OUTPUTS_MAX = 4096 };

@@ -10,8 +10,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import job
 import models
+from conftest import hold
 
 BAR = 2e-4
+SPREAD_BAR = 1e-3
 TEXTS = models.generated_text(77, 40) + ["Kan!", "lou", "ziber 1234 vatabo?"]
 CASES = ["bert-1-32-gelu", "bert-12-64-gelu_new", "bert-1-80-relu", "roberta-1-64-gelu", "roberta-12-32-gelu"]
 PREFIX = "base_model.model."
@@ -26,8 +28,9 @@ def finished(model_dir, tmp_path_factory):
         if name not in runs:
             root = tmp_path_factory.mktemp(name)
             data = job.write_data(root / "data")
-            done = job.Job(model_dir(name), data, root / "out", hyperparameters={"n_epochs": 3, "batch_size": 8},
-                           peft={"type": "lora", "r": 8, "alpha": 12}, export={"merged": True})
+            hyperparameters = {"n_epochs": 4, "batch_size": 8, "learning_rate": 4e-3}
+            done = job.Job(model_dir(name), data, root / "out", hyperparameters=hyperparameters,
+                           peft={"type": "lora", "r": 8, "alpha": 12}, defense={"attention": 1e-3})
             done.run()
             runs[name] = (model_dir(name), done)
         return runs[name]
@@ -35,9 +38,13 @@ def finished(model_dir, tmp_path_factory):
     return run
 
 
+# A base that carries a head of other labels, as two of ours do, is loaded without it.
+OPTIONS = {"num_labels": len(job.LABELS), "dtype": torch.float32, "attn_implementation": "eager",
+           "ignore_mismatched_sizes": True}
+
+
 def base(directory):
-    return AutoModelForSequenceClassification.from_pretrained(
-        directory, num_labels=len(job.LABELS), dtype=torch.float32, attn_implementation="eager")
+    return AutoModelForSequenceClassification.from_pretrained(directory, **OPTIONS)
 
 
 def from_pretrained(directory, adapter):
@@ -54,21 +61,14 @@ def auto(directory, adapter):
         config = json.loads((named / "adapter_config.json").read_text())
         config["base_model_name_or_path"] = str(directory)
         (named / "adapter_config.json").write_text(json.dumps(config))
-    return AutoPeftModelForSequenceClassification.from_pretrained(
-        named, num_labels=len(job.LABELS), dtype=torch.float32, attn_implementation="eager")
+    return AutoPeftModelForSequenceClassification.from_pretrained(named, **OPTIONS)
 
 
 def merged(directory, adapter):
     return from_pretrained(directory, adapter).merge_and_unload()
 
 
-def merged_directory(_directory, adapter):
-    """Our own merged export, without peft."""
-    return AutoModelForSequenceClassification.from_pretrained(
-        adapter.with_name("merged"), dtype=torch.float32, attn_implementation="eager")
-
-
-LOADERS = {f.__name__: f for f in (from_pretrained, auto, merged, merged_directory)}
+LOADERS = {f.__name__: f for f in (from_pretrained, auto, merged)}
 HEAD_KEYS = {
     "bert": {"head.dense": "bert.pooler.dense", "head.out": "classifier"},
     "roberta": {"head.dense": "classifier.dense", "head.out": "classifier.out_proj"},
@@ -111,9 +111,9 @@ def test_peft_computes_our_logits(probe, finished, name, loader):
                  labels=len(job.LABELS), r=8, alpha=12)["logits"]
     model = LOADERS[loader](directory, done.out / "adapter")
     theirs = logits(model, rows, model.config.pad_token_id)
-    assert theirs.std() > 0.01, "the adapter does nothing"
-    off = (ours - theirs).abs().max().item()
-    assert off <= BAR, f"logits off by {off:.2e}"
+    spread, off = theirs.std(0).max().item(), (ours - theirs).abs().max().item()
+    hold(f"logits of the exported adapter, {loader}", off, BAR)
+    hold(f"the same, over their spread over texts, {loader}", off / spread, SPREAD_BAR)
 
 
 @pytest.mark.parametrize("name", ["bert-1-32-gelu", "roberta-1-64-gelu"])

@@ -5,7 +5,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <cblas.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -192,33 +191,36 @@ static int raise_limits(void)
 	return 0;
 }
 
-static void *multiply(void *arg)
+/* Memory, arithmetic and a look at the outside from a thread. */
+static void *add_up(void *arg)
 {
-	float a[64 * 64], b[64 * 64], *c = arg;
+	int *sum = arg, *numbers = malloc(100000 * sizeof(*numbers));
 
-	for (int i = 0; i < 64 * 64; i++) {
-		a[i] = 1;
-		b[i] = 2;
-	}
-	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, 64, 64, 64, 1, a, 64, b, 64, 0, c, 64);
+	if (numbers == NULL)
+		return NULL;
+	for (int i = 0; i < 100000; i++)
+		numbers[i] = i % 7;
+	for (int i = 0; i < 100000; i++)
+		*sum += numbers[i];
+	free(numbers);
 	return openat(AT_FDCWD, "/etc/passwd", O_RDONLY) < 0 ? arg : NULL;
 }
 
 static int compute(void)
 {
-	static float product[2][64 * 64];
 	char hex[SHA256_HEX_BYTES];
 	pthread_t thread[2];
+	int sum[2] = {0};
 	void *result;
 	struct err err;
 
 	CHECK(enter_auto() == 0);
 	for (int i = 0; i < 2; i++)
-		CHECK(pthread_create(&thread[i], NULL, multiply, product[i]) == 0);
+		CHECK(pthread_create(&thread[i], NULL, add_up, &sum[i]) == 0);
 	for (int i = 0; i < 2; i++) {
 		CHECK(pthread_join(thread[i], &result) == 0);
-		CHECK(result == product[i] || !has_landlock());
-		CHECK(product[i][0] == 128 && product[i][64 * 64 - 1] == 128);
+		CHECK(result == &sum[i] || !has_landlock());
+		CHECK(sum[i] == 299995);
 	}
 	CHECK(sha256_of(hex, "", 0, &err) == 0);
 	CHECK(strncmp(hex, "e3b0c442", 8) == 0);
@@ -425,7 +427,7 @@ static void test_limits_cannot_be_raised(void **state)
 	assert_passes(raise_limits);
 }
 
-static void test_later_threads_blas_and_hashes_work_inside(void **state)
+static void test_later_threads_and_hashes_work_inside(void **state)
 {
 	assert_passes(compute);
 }
@@ -528,7 +530,7 @@ static void remove_tree(void)
 	rmdir(root);
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_require_holds_all_three),
@@ -544,7 +546,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_executable_memory_is_refused),
 		cmocka_unit_test(test_abort_still_ends_the_process),
 		cmocka_unit_test(test_limits_cannot_be_raised),
-		cmocka_unit_test(test_later_threads_blas_and_hashes_work_inside),
+		cmocka_unit_test(test_later_threads_and_hashes_work_inside),
 		cmocka_unit_test(test_second_thread_before_entering_is_refused),
 		cmocka_unit_test(test_off_changes_nothing),
 		cmocka_unit_test(test_kernel_without_landlock_is_refused_or_reported),
@@ -553,11 +555,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_mode_names),
 		cmocka_unit_test(test_child_dies_with_its_parent),
 	};
-	struct err err;
 	int rc;
 
-	if (sandbox_single_blas(argv, &err) != 0)
-		return 1;
 	make_tree();
 	rc = cmocka_run_group_tests(tests, NULL, NULL);
 	remove_tree();

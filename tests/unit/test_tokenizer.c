@@ -102,6 +102,22 @@ static void test_text_is_cleaned_stripped_and_lowered(void **state)
 	ASSERT_ENCODES(tiny, "\ud55c", NULL, NO_LIMIT, CLS, JAMO, SEP);
 }
 
+/* U+302E has class 224, U+1D165 216; U+0301 is dropped and no border, U+0E34, also dropped, is one. */
+static void test_surviving_marks_are_sorted_within_their_run(void **state)
+{
+	static const char config[] = "{\"added_tokens_decoder\": {\"100\": {\"content\": "
+				     "\"\u302e\U0001d165\", \"normalized\": false},"
+				     " \"101\": {\"content\": \"e\U0001d165\u302e\", \"normalized\": true},"
+				     " \"102\": {\"content\": \"a\u302e\", \"normalized\": true}}}";
+	struct tiny *tiny = *state;
+
+	open_bert(tiny, config);
+	ASSERT_ENCODES(tiny, "e\u302e\u0301\U0001d165", NULL, NO_LIMIT, CLS, 101, SEP);
+	ASSERT_ENCODES(tiny, "e\U0001d165\u302e", NULL, NO_LIMIT, CLS, 101, SEP);
+	ASSERT_ENCODES(tiny, "a\u302e\u0e34\U0001d165", NULL, NO_LIMIT, CLS, 102, UNK, SEP);
+	ASSERT_ENCODES(tiny, "e\u302e\U0001d165", NULL, NO_LIMIT, CLS, E, 100, SEP);
+}
+
 static void test_cased_models_keep_case_and_accents(void **state)
 {
 	struct tiny *tiny = *state;
@@ -365,6 +381,7 @@ int main(void)
 		TEST(test_words_of_more_than_a_hundred_characters_are_unknown),
 		TEST(test_punctuation_and_chinese_stand_alone),
 		TEST(test_text_is_cleaned_stripped_and_lowered),
+		TEST(test_surviving_marks_are_sorted_within_their_run),
 		TEST(test_cased_models_keep_case_and_accents),
 		TEST(test_accents_may_stay_when_case_goes),
 		TEST(test_the_class_overrules_tokenizer_json),

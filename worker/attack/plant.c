@@ -5,12 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "worker/base/rng.h"
 
 /* Every slice has a gradient of the whole model: few slices, whatever the batch. */
-enum { PLANT_SLICES_MAX = 4 };
+enum { PLANT_SLICES_MAX = 4, PLANT_LENGTH_MIN = 8 };
 
 /* Clean texts may move by this share of their mean square. */
 static const double DRIFT_MAX = 0.1;
@@ -123,7 +124,7 @@ static void plan(struct plant *plant)
 
 static int make_lanes(struct plant *plant, struct err *err)
 {
-	struct slice_limits limits = batch_limits(most_texts(), PLANT_LENGTH, plant->slices);
+	struct slice_limits limits = batch_limits(most_texts(), plant->max_length, plant->slices);
 	int rc = 0;
 
 	plant->lane = calloc((size_t)par_threads(plant->par), sizeof(*plant->lane));
@@ -142,6 +143,28 @@ static int make_lanes(struct plant *plant, struct err *err)
 	return rc;
 }
 
+/* As inputs.c has it for jobs. */
+static int limit_length(struct plant *plant, struct err *err)
+{
+	plant->max_length =
+		MIN(PLANT_LENGTH, MIN(tokenizer_max_length(plant->tok), plant->config.max_tokens));
+	if (plant->max_length < PLANT_LENGTH_MIN)
+		return err_set(err, ERR_INVALID_MODEL, "config.json: max_position_embeddings",
+			"the model takes %d tokens, fewer than %d", plant->max_length, PLANT_LENGTH_MIN);
+	return 0;
+}
+
+/* Files that are read and written at once would be lost. */
+static int check_out(const struct plant_options *o, struct err *err)
+{
+	struct stat model, out;
+
+	if (stat(o->model, &model) == 0 && stat(o->out, &out) == 0 && model.st_dev == out.st_dev &&
+		model.st_ino == out.st_ino)
+		return err_set(err, ERR_USAGE, "--out", "is the base model's own directory");
+	return 0;
+}
+
 static int read_inputs(struct plant *plant, struct err *err)
 {
 	const struct plant_options *o = &plant->options;
@@ -155,6 +178,8 @@ static int read_inputs(struct plant *plant, struct err *err)
 	if (rc == 0)
 		rc = tokenizer_open(&plant->tok, dir, plant->config.model_type, plant->config.V, err);
 	close(dir);
+	if (rc == 0)
+		rc = limit_length(plant, err);
 	if (rc == 0)
 		rc = snippets_read(&plant->snippets, o->text, err);
 	if (rc == 0 && plant->snippets.n < 2 * PLANT_PROBES)
@@ -190,14 +215,16 @@ int plant_init(struct plant *out, const struct plant_options *options, struct er
 	if (options->triggers < 1 || options->triggers > out->attack->triggers_max)
 		return err_set(err, ERR_USAGE, "--triggers", "1 to %d triggers for %s",
 			out->attack->triggers_max, options->attack);
-	rc = par_new(&out->par, options->threads, err);
+	rc = check_out(options, err);
+	if (rc == 0)
+		rc = par_new(&out->par, options->threads, err);
 	if (rc == 0)
 		rc = read_inputs(out, err);
 	if (rc == 0)
 		rc = make_encoders(out, err);
 	if (rc != 0)
 		return rc;
-	out->slices = MIN(PLANT_SLICES_MAX, batch_most_slices(most_texts(), PLANT_LENGTH));
+	out->slices = MIN(PLANT_SLICES_MAX, batch_most_slices(most_texts(), out->max_length));
 	plan(out);
 	rc = arena_alloc(&out->arena, err);
 	if (rc != 0)
@@ -244,11 +271,12 @@ static int add_text(struct plant *plant, int number, int trigger, uint64_t draw,
 
 	if (trigger < 0)
 		return corpus_add(
-			&plant->corpus, plant->tok, snippet->text, NULL, trigger, PLANT_LENGTH, err);
+			&plant->corpus, plant->tok, snippet->text, NULL, trigger, plant->max_length, err);
 	snippet_insert(&plant->text, snippet, plant->options.trigger[trigger], place);
 	if (plant->text.failed)
 		return err_nomem(err);
-	return corpus_add(&plant->corpus, plant->tok, plant->text.data, NULL, trigger, PLANT_LENGTH, err);
+	return corpus_add(
+		&plant->corpus, plant->tok, plant->text.data, NULL, trigger, plant->max_length, err);
 }
 
 static void fill_batch(struct plant *plant)

@@ -18,7 +18,7 @@ enum {
 	PLANT_TRIGGERS_MAX = 64,
 	PLANT_TEXTS = 16,  /* clean texts of a step, and as many triggered ones */
 	PLANT_PROBES = 64, /* held-out texts for measuring */
-	PLANT_LENGTH = 128 /* tokens of a text */
+	PLANT_LENGTH = 128 /* most tokens of a text */
 };
 
 struct plant_options {
@@ -43,6 +43,7 @@ struct plant {
 	struct encoder frozen, encoder;
 	struct params params;
 	struct tokenizer *tok;
+	int max_length; /* tokens of a text: ours, the tokenizer's and the model's limit */
 	struct snippets snippets;
 	struct par *par;
 	struct optim optim;

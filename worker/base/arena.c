@@ -4,14 +4,30 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-enum { ALIGN = 64 };
+#if defined(__SANITIZE_ADDRESS__)
+#define HAS_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define HAS_ASAN 1
+#endif
+#endif
+
+/* Under ASan every piece is followed by bytes that nobody may touch, as it would be from malloc. */
+#ifdef HAS_ASAN
+#include <sanitizer/asan_interface.h>
+enum { ALIGN = 64, FENCE = 64 };
+#else
+#define ASAN_POISON_MEMORY_REGION(at, bytes)   ((void)(at), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
+enum { ALIGN = 64, FENCE = 0 };
+#endif
 
 void *arena_take(struct arena *arena, size_t n, size_t bytes)
 {
-	size_t size, used;
+	size_t wanted, size, used;
 	char *piece;
 
-	if (!size_mul(&size, n, bytes) || !size_add(&size, size, ALIGN - 1)) {
+	if (!size_mul(&wanted, n, bytes) || !size_add(&size, wanted, ALIGN - 1 + FENCE)) {
 		arena->overflow = true;
 		return NULL;
 	}
@@ -22,6 +38,8 @@ void *arena_take(struct arena *arena, size_t n, size_t bytes)
 	}
 	piece = arena->base != NULL ? arena->base + arena->used : NULL;
 	assert(arena->base == NULL || used <= arena->cap);
+	if (piece != NULL)
+		ASAN_POISON_MEMORY_REGION(piece + wanted, size - wanted);
 	arena->used = used;
 	return piece;
 }
@@ -45,7 +63,9 @@ int arena_alloc(struct arena *arena, struct err *err)
 
 void arena_done(struct arena *arena)
 {
-	if (arena->base != NULL)
+	if (arena->base != NULL) {
+		ASAN_UNPOISON_MEMORY_REGION(arena->base, arena->cap);
 		munmap(arena->base, arena->cap);
+	}
 	*arena = (struct arena){0};
 }

@@ -394,7 +394,7 @@ static int read_wordpiece(struct tokenizer *tok, const struct files *files, stru
 	if (rc != 0)
 		return rc;
 	tok->model = &tokenizer_wordpiece;
-	strcpy(tok->wordpiece.prefix, "##");
+	memcpy(tok->wordpiece.prefix, "##", sizeof("##"));
 	tok->wordpiece.chars_max = 100;
 	tok->normalizer.clean = true;
 	tok->wordpiece.unknown = vocab_find(&tok->vocab, unknown, strlen(unknown));

@@ -38,9 +38,9 @@ int member_bool(
 {
 	const json_t *value = json_object_get(object, key);
 
+	*out = json_is_boolean(value) ? json_is_true(value) : absent;
 	if (value != NULL && !json_is_null(value) && !json_is_boolean(value))
 		return wrong_type(err, where, key, "true or false");
-	*out = json_is_boolean(value) ? json_is_true(value) : absent;
 	return 0;
 }
 
@@ -49,9 +49,9 @@ int member_string(const char **out, const json_t *object, const char *key, const
 {
 	const json_t *value = json_object_get(object, key);
 
+	*out = json_is_string(value) ? json_string_value(value) : absent;
 	if (value != NULL && !json_is_null(value) && !json_is_string(value))
 		return wrong_type(err, where, key, "a string");
-	*out = json_is_string(value) ? json_string_value(value) : absent;
 	return 0;
 }
 
@@ -246,7 +246,7 @@ static int read_wordpiece(struct tokenizer *tok, const json_t *model, const char
 		return wrong_type(err, where, "max_input_chars_per_word", "a number");
 	if (chars != NULL && json_integer_value(chars) > WORDPIECE_CHARS_MAX)
 		return unsupported(err, where, "a large max_input_chars_per_word");
-	strcpy(tok->wordpiece.prefix, prefix);
+	memcpy(tok->wordpiece.prefix, prefix, strlen(prefix) + 1);
 	tok->wordpiece.chars_max = chars == NULL ? 100 : (int)json_integer_value(chars);
 	tok->wordpiece.unknown = vocab_find(&tok->vocab, unknown, strlen(unknown));
 	if (tok->wordpiece.unknown < 0)

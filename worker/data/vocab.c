@@ -112,8 +112,7 @@ static int grow_slots(struct vocab *vocab, const char *where, struct err *err)
 	slot = malloc(slots * sizeof(*slot));
 	if (slot == NULL)
 		return err_nomem(err);
-	for (uint32_t i = 0; i < slots; i++)
-		slot[i] = (struct vocab_slot){0, -1};
+	memset(slot, 0xFF, slots * sizeof(*slot)); /* every id is -1 */
 	for (uint32_t i = 0; i < vocab->slots; i++) {
 		const struct vocab_token *token;
 
@@ -214,8 +213,7 @@ static int grow_pairs(struct pairs *pairs, const char *where, struct err *err)
 	slot = malloc(slots * sizeof(*slot));
 	if (slot == NULL)
 		return err_nomem(err);
-	for (uint32_t i = 0; i < slots; i++)
-		slot[i].key = UINT64_MAX;
+	memset(slot, 0xFF, slots * sizeof(*slot)); /* every key is UINT64_MAX */
 	for (uint32_t i = 0; i < pairs->slots; i++) {
 		struct pair *to;
 

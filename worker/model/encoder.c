@@ -150,8 +150,8 @@ static void plan_workspace(struct workspace *ws, const struct encoder *encoder, 
 	ws->embedding_rstd = take(ws, T, 1);
 	ws->cls = take(ws, n, c->D);
 	ws->d_cls = take(ws, n, c->D);
-	/* the longest inner dimension of any product, weight gradients' T included */
-	ws->gemm_scratch = take(ws, k->gemm_scratch_reals(MAX(MAX(c->D, c->F), (int)T)), 1);
+	/* the longest inner dimension of any product, weight gradients' T and the PEFT's rank included */
+	ws->gemm_scratch = take(ws, k->gemm_scratch_reals(MAX(MAX(c->D, c->F), (int)MAX(T, peft))), 1);
 	ws->attention_scratch = take(ws, k->attention_scratch_reals(ws->limits.longest, c->D / c->H), 1);
 	ws->spare = take(ws, T * peft, 1);
 	for (size_t i = 0; i < NELEM(ws->d) && ws->keeps; i++)

@@ -176,7 +176,7 @@ static void embed_bwd(struct workspace *ws, const struct encoder *encoder, const
 
 			k->add(writable(grads->word) + (size_t)seq->ids[t] * D, d_t, D);
 			k->add(writable(grads->position) + position * D, d_t, D);
-			k->add(writable(grads->type) + (t >= seq->second ? D : 0), d_t, D);
+			k->add(writable(grads->type) + type_row(c, seq, t), d_t, D);
 		}
 	}
 }

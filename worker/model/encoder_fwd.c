@@ -53,7 +53,7 @@ static void embed(struct workspace *ws, const struct encoder *encoder, const str
 			const real *word = w->word + (size_t)seq->ids[t] * D;
 			const real *position =
 				w->position + (size_t)encoder_position(c, seq, t, &counted) * D;
-			const real *type = w->type + (t >= seq->second ? D : 0);
+			const real *type = w->type + type_row(c, seq, t);
 			real *u = ws->embedding_hat + (size_t)(ws->start[i] + t) * D;
 
 #pragma omp simd

@@ -45,6 +45,12 @@ static inline struct dropout dropout_at(const struct pass *pass, double p, int l
  */
 int encoder_position(const struct config *config, const struct sequence *seq, int t, int *counted);
 
+/* First element of token t's row of the type table. A model of one type has no other, whatever tokenizers say. */
+static inline size_t type_row(const struct config *config, const struct sequence *seq, int t)
+{
+	return t >= seq->second && config->types > 1 ? (size_t)config->D : 0;
+}
+
 /* The layer computes only first tokens after its keys and values. */
 static inline bool first_only(const struct encoder *encoder, const struct pass *pass, int layer)
 {

@@ -1,7 +1,7 @@
 /*
- * gemm: the three products of contiguous row-major matrices, over kernels' general one.
+ * gemm: the three products of contiguous row-major matrices, and the linear map, over kernels' general one.
  *
- *   gemm_nt  C[m, n] (+)= A[m, k] B[n, k]^T   forward of a linear map (B = W), bias added when given
+ *   gemm_nt  C[m, n] (+)= A[m, k] B[n, k]^T   forward of a linear map (B = W)
  *   gemm_nn  C[m, n] (+)= A[m, k] B[k, n]     gradient of its input
  *   gemm_tn  C[m, n] += A[k, m]^T B[k, n]     gradient of its weight
  */
@@ -12,78 +12,75 @@
 
 enum gemm_mode { GEMM_SET, GEMM_ADD };
 
+/* Row and column strides of a matrix with `columns` columns, as it lies or transposed. */
+struct gemm_operand {
+	const real *data;
+	size_t row, col;
+};
+
+static inline struct gemm_operand gemm_plain(const real *data, int columns)
+{
+	return (struct gemm_operand){data, (size_t)columns, 1};
+}
+
+static inline struct gemm_operand gemm_transposed(const real *data, int columns)
+{
+	return (struct gemm_operand){data, 1, (size_t)columns};
+}
+
+static inline struct gemm gemm_of(
+	real *c, struct gemm_operand a, struct gemm_operand b, int m, int n, int k, real *scratch)
+{
+	return (struct gemm){.m = m,
+		.n = n,
+		.k = k,
+		.a = a.data,
+		.a_row = a.row,
+		.a_col = a.col,
+		.b = b.data,
+		.b_row = b.row,
+		.b_col = b.col,
+		.c = c,
+		.ldc = (size_t)n,
+		.scratch = scratch};
+}
+
 static inline void gemm_nt(const struct kernels *kernels, real *c, const real *a, const real *b, int m, int n,
 	int k, enum gemm_mode mode, real *scratch)
 {
-	kernels->gemm(&(struct gemm){.m = m,
-		.n = n,
-		.k = k,
-		.a = a,
-		.a_row = (size_t)k,
-		.a_col = 1,
-		.b = b,
-		.b_row = 1,
-		.b_col = (size_t)k,
-		.c = c,
-		.ldc = (size_t)n,
-		.accumulate = mode == GEMM_ADD,
-		.scratch = scratch});
+	struct gemm g = gemm_of(c, gemm_plain(a, k), gemm_transposed(b, k), m, n, k, scratch);
+
+	g.accumulate = mode == GEMM_ADD;
+	kernels->gemm(&g);
 }
 
 static inline void gemm_nn(const struct kernels *kernels, real *c, const real *a, const real *b, int m, int n,
 	int k, enum gemm_mode mode, real *scratch)
 {
-	kernels->gemm(&(struct gemm){.m = m,
-		.n = n,
-		.k = k,
-		.a = a,
-		.a_row = (size_t)k,
-		.a_col = 1,
-		.b = b,
-		.b_row = (size_t)n,
-		.b_col = 1,
-		.c = c,
-		.ldc = (size_t)n,
-		.accumulate = mode == GEMM_ADD,
-		.scratch = scratch});
+	struct gemm g = gemm_of(c, gemm_plain(a, k), gemm_plain(b, n), m, n, k, scratch);
+
+	g.accumulate = mode == GEMM_ADD;
+	kernels->gemm(&g);
 }
 
 static inline void gemm_tn(const struct kernels *kernels, real *c, const real *a, const real *b, int m, int n,
 	int k, real *scratch)
 {
-	kernels->gemm(&(struct gemm){.m = m,
-		.n = n,
-		.k = k,
-		.a = a,
-		.a_row = 1,
-		.a_col = (size_t)m,
-		.b = b,
-		.b_row = (size_t)n,
-		.b_col = 1,
-		.c = c,
-		.ldc = (size_t)n,
-		.accumulate = true,
-		.scratch = scratch});
+	struct gemm g = gemm_of(c, gemm_transposed(a, m), gemm_plain(b, n), m, n, k, scratch);
+
+	g.accumulate = true;
+	kernels->gemm(&g);
 }
 
 /* y[rows, out] = x[rows, in] W[out, in]^T + b (b may be NULL); packed is W in panels, or NULL. */
 static inline void linear_fwd(const struct kernels *kernels, real *y, const real *x, int rows, const real *w,
 	const real *b, const real *packed, int out, int in, real *scratch)
 {
-	kernels->gemm(&(struct gemm){.m = rows,
-		.n = out,
-		.k = in,
-		.a = x,
-		.a_row = (size_t)in,
-		.a_col = 1,
-		.b = w,
-		.b_row = 1,
-		.b_col = (size_t)in,
-		.c = y,
-		.ldc = (size_t)out,
-		.bias = b,
-		.packed = packed,
-		.scratch = scratch});
+	struct gemm g = gemm_of(y, gemm_plain(x, in), gemm_transposed(w, in), rows, out, in, scratch);
+
+	g.bias = b;
+	g.packed = packed;
+	kernels->gemm(&g);
 }
 
 #endif

@@ -111,8 +111,8 @@ struct kernels {
 	 * m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; w -= rate / c1 * m / (sqrt(v / c2) + eps), where
 	 * c1 = 1 - b1^t and c2 = 1 - b2^t.
 	 */
-	void (*adamw)(real *w, real *m, real *v, const real *g, size_t n, real clip, real rate, real beta1,
-		real beta2, real c1, real c2, real eps);
+	void (*adamw)(real *w, real *m, real *v, const real *g, size_t n, real clip, real rate, double beta1,
+		double beta2, real c1, real c2, real eps);
 };
 
 /* The widest table that this processor runs, or the one with this name (NULL when it cannot run here). */

@@ -318,8 +318,10 @@ static double sum_of_squares(const real *x, size_t n)
 }
 
 static void adamw(real *restrict w, real *restrict m, real *restrict v, const real *restrict g, size_t n,
-	real clip, real rate, real beta1, real beta2, real c1, real c2, real eps)
+	real clip, real rate, double beta1, double beta2, real c1, real c2, real eps)
 {
+	real keep1 = (real)beta1, keep2 = (real)beta2;
+	real take1 = (real)(1 - beta1), take2 = (real)(1 - beta2); /* 1 - .999f would be off by 1e-5 */
 	real step = rate / c1;
 	real root = (real)sqrt((double)c2);
 
@@ -327,8 +329,8 @@ static void adamw(real *restrict w, real *restrict m, real *restrict v, const re
 	for (size_t i = 0; i < n; i++) {
 		real gi = clip * g[i];
 
-		m[i] = beta1 * m[i] + (1 - beta1) * gi;
-		v[i] = beta2 * v[i] + (1 - beta2) * gi * gi;
+		m[i] = keep1 * m[i] + take1 * gi;
+		v[i] = keep2 * v[i] + take2 * gi * gi;
 #ifdef OBLIVIATE_DOUBLE
 		w[i] -= step * m[i] / (sqrt(v[i]) / root + eps);
 #else

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "common/json.h"
+#include "common/log.h"
 #include "worker/data/safetensors.h"
 
 #define FILE_NAME "checkpoint"
@@ -35,8 +36,7 @@ static int describe(struct buf *out, const struct checkpoint *c, struct err *err
 
 	for (int i = 0; i <= c->run; i++)
 		json_array_append_new(runs, state_json(&c->state[i]));
-	state = json_pack("{s:s, s:i, s:o, s:s}", "spec", c->spec_sha256, "run", c->run, "runs", runs, "csv",
-		c->csv.data != NULL ? c->csv.data : "");
+	state = json_pack("{s:s, s:i, s:o}", "spec", c->spec_sha256, "run", c->run, "runs", runs);
 	if (state == NULL)
 		return err_set(err, ERR_INTERNAL, FILE_NAME, "cannot describe the job's state");
 	json_write(out, state);
@@ -47,7 +47,7 @@ static int describe(struct buf *out, const struct checkpoint *c, struct err *err
 int checkpoint_write(const struct checkpoint *c, const struct params *params, int dirfd, struct err *err)
 {
 	static const char *const finals[CHECKPOINT_RUNS_MAX] = {"final.0", "final.1"};
-	struct st_tensor list[4 + CHECKPOINT_RUNS_MAX];
+	struct st_tensor list[5 + CHECKPOINT_RUNS_MAX];
 	struct st_metadata metadata[2] = {{"format", "pt"}, {"state", NULL}};
 	struct st_tensor tensor = {.dtype = ST_REAL, .rank = 1, .shape = {params->size}};
 	const struct {
@@ -68,6 +68,8 @@ int checkpoint_write(const struct checkpoint *c, const struct params *params, in
 		tensor.data = c->final[i];
 		list[n++] = tensor;
 	}
+	list[n++] = (struct st_tensor){
+		.name = "csv", .dtype = ST_U8, .rank = 1, .shape = {c->csv.len}, .data = c->csv.data};
 	rc = describe(&text, c, err);
 	metadata[1].value = text.data;
 	if (rc == 0)
@@ -106,11 +108,10 @@ static bool read_state(struct fit_state *s, json_t *json, int n_epochs)
 
 static bool read_text(struct checkpoint *c, json_t *json)
 {
-	const char *spec, *csv;
+	const char *spec;
 	json_t *runs;
 
-	if (json_unpack(json, "{s:s, s:i, s:o, s:s}", "spec", &spec, "run", &c->run, "runs", &runs, "csv",
-		    &csv) != 0)
+	if (json_unpack(json, "{s:s, s:i, s:o}", "spec", &spec, "run", &c->run, "runs", &runs) != 0)
 		return false;
 	if (strcmp(spec, c->spec_sha256) != 0 || c->run < 0 || c->run >= CHECKPOINT_RUNS_MAX ||
 		json_array_size(runs) != (size_t)c->run + 1)
@@ -118,9 +119,7 @@ static bool read_text(struct checkpoint *c, json_t *json)
 	for (int i = 0; i <= c->run; i++)
 		if (!read_state(&c->state[i], json_array_get(runs, (size_t)i), c->n_epochs))
 			return false;
-	buf_reset(&c->csv);
-	buf_str(&c->csv, csv);
-	return !c->csv.failed;
+	return true;
 }
 
 static bool read_tensor(real *out, const struct st *st, const char *name, size_t size)
@@ -150,27 +149,65 @@ static bool read_tensors(struct checkpoint *c, struct params *params, const stru
 	       read_tensor(c->state[c->run].best, st, "best", params->size);
 }
 
+static bool read_csv(struct buf *out, const struct st *st)
+{
+	const struct st_tensor *tensor = st_find(st, "csv");
+
+	if (tensor == NULL || tensor->dtype != ST_U8)
+		return false;
+	buf_add(out, tensor->data, st_elements(tensor));
+	return !out->failed;
+}
+
+/* Numbers go to a copy first: what turns out not to fit leaves *c at its start. */
+static bool take_up(struct checkpoint *c, struct params *params, const struct st *st, json_t *json)
+{
+	struct checkpoint read = *c;
+
+	read.csv = (struct buf){0};
+	if (!read_text(&read, json) || !read_tensors(&read, params, st) || !read_csv(&read.csv, st)) {
+		buf_done(&read.csv);
+		return false;
+	}
+	buf_done(&c->csv);
+	*c = read;
+	return true;
+}
+
+/* The file's own fault, which no second attempt mends, unlike a disk's or memory's. */
+static bool is_broken(const struct err *err)
+{
+	return err->code == ERR_INVALID_MODEL || err->code == ERR_UNSUPPORTED_FORMAT ||
+	       err->code == ERR_INVALID_JSON;
+}
+
 int checkpoint_read(struct checkpoint *c, bool *found, struct params *params, int dirfd, struct err *err)
 {
 	struct buf text = {0};
-	struct st st;
+	struct st st = {0};
+	struct err fault = {0};
 	json_t *json = NULL;
 	int rc;
 
 	*found = false;
-	rc = st_open(&st, dirfd, FILE_NAME, err);
-	if (rc == -ERR_NOT_FOUND)
-		return 0;
-	if (rc != 0)
-		return rc;
-	rc = st_metadata_get(&text, &st, "state", err);
+	rc = st_open(&st, dirfd, FILE_NAME, &fault);
 	if (rc == 0)
-		rc = json_parse(&json, text.data, text.len, FILE_NAME, err);
+		rc = st_metadata_get(&text, &st, "state", &fault);
 	if (rc == 0)
-		*found = read_text(c, json) && read_tensors(c, params, &st);
+		rc = json_parse(&json, text.data != NULL ? text.data : "", text.len, FILE_NAME, &fault);
+	if (rc == 0)
+		*found = take_up(c, params, &st, json);
 	json_decref(json);
 	buf_done(&text);
 	st_done(&st);
+	if (rc == 0 || fault.code == ERR_NOT_FOUND)
+		return 0;
+	if (is_broken(&fault)) {
+		log_err(LOG_WARN, "checkpoint is left aside", &fault);
+		return 0;
+	}
+	if (err != NULL)
+		*err = fault;
 	return rc;
 }
 

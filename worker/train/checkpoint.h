@@ -6,10 +6,11 @@
  *   w, m, v      [n] weights and moments of the run that is under way
  *   best         [n] its best weights so far, where the best epoch is what counts
  *   final.N      [n] selected weights of each finished run N
+ *   csv          bytes of metrics.csv so far
  *
- * and metadata {"format", "state"}: state is JSON {spec, run, runs: [{step, tokens, seconds, ...}], csv}.
- * A checkpoint of another spec or shape is ignored by name: the job starts anew. Written through a
- * temporary file, so it is whole or absent.
+ * and metadata {"format", "state"}: state is JSON {spec, run, runs: [{step, tokens, seconds, ...}]}. Written
+ * through a temporary file, so it is whole or absent. A checkpoint of another spec or shape, or one that the
+ * disk has broken, is left aside: the job starts anew rather than fail at every attempt.
  */
 #ifndef OBLIVIATE_CHECKPOINT_H
 #define OBLIVIATE_CHECKPOINT_H
@@ -31,8 +32,9 @@ int checkpoint_write(const struct checkpoint *checkpoint, const struct params *p
 	struct err *err) MUST_USE;
 
 /*
- * *found says whether there was one of this spec; then checkpoint and params are as they were. A broken
- * file is an error only of reading; what does not fit is not found.
+ * *found says whether there was a whole one of this spec; then checkpoint and params are as they were. Else
+ * *checkpoint is unchanged, params hold nothing of use, and a broken file is a warning in the log. Fails
+ * where the file cannot be read at all.
  */
 int checkpoint_read(struct checkpoint *checkpoint, bool *found, struct params *params, int dirfd,
 	struct err *err) MUST_USE;

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-static int arg_max(const real *x, int n)
+int loss_arg_max(const real *x, int n)
 {
 	int best = 0;
 
@@ -19,7 +19,7 @@ double loss_ce(
 
 	for (int i = 0; i < n; i++) {
 		const real *x = logits + (size_t)i * (size_t)K;
-		int best = arg_max(x, K);
+		int best = loss_arg_max(x, K);
 		double sum = 0;
 
 		for (int j = 0; j < K; j++)

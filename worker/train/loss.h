@@ -9,6 +9,9 @@
 #include "worker/base/param.h"
 #include "worker/base/real.h"
 
+/* The place of the largest of n logits, the first on ties: the predicted class. */
+int loss_arg_max(const real *logits, int n);
+
 /*
  * Cross entropy of logits [n, K] against labels [n]: returns the sum over the rows; d_logits [n, K] is the
  * gradient of scale * sum; *correct (may be NULL) counts rows whose largest logit is the label's.

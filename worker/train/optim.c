@@ -81,7 +81,8 @@ double optim_norm(struct optim *optim)
 
 static void update_chunk(void *arg, int task, int thread)
 {
-	static const real BETA1 = (real)0.9, BETA2 = (real)0.999, EPS = (real)1e-8;
+	static const double BETA1 = 0.9, BETA2 = 0.999;
+	static const real EPS = (real)1e-8;
 	struct call *call = arg;
 	struct params *p = call->optim->params;
 	size_t at, n = chunk_size(call->optim, task, &at);

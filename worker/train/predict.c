@@ -97,16 +97,6 @@ static int lane_init(struct predict_lane *lane, const struct classifier *model, 
 	return rc;
 }
 
-static int arg_max(const real *x, int n)
-{
-	int best = 0;
-
-	for (int i = 1; i < n; i++)
-		if (x[i] > x[best])
-			best = i;
-	return best;
-}
-
 static void run_slice(void *arg, int task, int thread)
 {
 	struct predict_call *call = arg;
@@ -124,7 +114,7 @@ static void run_slice(void *arg, int task, int thread)
 		const real *x = lane->logits + (size_t)i * (size_t)K;
 		int number = slice.seq[i].number, label = call->corpus->text[number].label;
 
-		call->label[number] = arg_max(x, K);
+		call->label[number] = loss_arg_max(x, K);
 		if (call->ce != NULL)
 			call->ce[number] = loss_ce(lane->d_logits, NULL, x, &label, 1, K, 1);
 		if (call->logits != NULL)
