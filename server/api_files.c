@@ -88,7 +88,7 @@ static int upload_begin(struct request *req, struct err *err)
 	if (upload == NULL)
 		return err_nomem(err);
 	upload->server = request_server(req);
-	request_own(req, upload, upload_free);
+	request_own_blocking(req, upload, upload_free);
 	return 0;
 }
 

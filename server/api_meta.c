@@ -7,7 +7,7 @@
 
 #include "server/assets.h"
 #include "server/range.h"
-#include "server/store.h"
+#include "server/store_job.h"
 
 int meta_health(struct request *req, struct err *err)
 {
@@ -59,7 +59,11 @@ int meta_metrics(struct request *req, struct err *err)
 	struct server *server = request_server(req);
 	struct http_stats stats;
 	struct buf out = {0};
+	int64_t queued = 0;
+	int rc = store_job_count_queued(&queued, server->store, err);
 
+	if (rc != 0)
+		return rc;
 	http_stats(&stats, server->http);
 	buf_printf(&out,
 		"# HELP obliviate_build_info The program.\n# TYPE obliviate_build_info gauge\n"
@@ -72,6 +76,7 @@ int meta_metrics(struct request *req, struct err *err)
 		stats.bytes_received);
 	add_metric(&out, "http_connections", "gauge", "Open connections.", stats.connections);
 	add_metric(&out, "http_streams", "gauge", "Open event streams.", stats.streams);
+	add_metric(&out, "jobs_queued", "gauge", "Jobs that wait for a worker.", (unsigned long long)queued);
 	if (out.failed) {
 		buf_done(&out);
 		return err_nomem(err);

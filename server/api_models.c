@@ -41,7 +41,7 @@ static int upload_begin(struct request *req, struct err *err)
 	if (upload == NULL)
 		return err_nomem(err);
 	upload->server = server;
-	request_own(req, upload, upload_free);
+	request_own_blocking(req, upload, upload_free);
 	return staging_tree(&upload->staging, &server->dir, (uint64_t)server->config->max_upload_bytes, err);
 }
 
@@ -344,7 +344,7 @@ int models_delete(struct request *req, struct err *err)
 
 	if (removal == NULL)
 		return err_nomem(err);
-	request_own(req, removal, removal_free);
+	request_own_blocking(req, removal, removal_free);
 	rc = store_model_delete(server->store, request_param(req), err);
 	if (rc != 0)
 		return rc;

@@ -72,6 +72,8 @@ const char *request_key(const struct request *req);
 
 /* Give the request an object to keep until its end (upload state, event cursor). At most one. */
 void request_own(struct request *req, void *object, void (*free_object)(void *object));
+/* The same, with a destructor that may block (removes large files): it runs on the thread pool, soon. */
+void request_own_blocking(struct request *req, void *object, void (*free_object)(void *object));
 void *request_owned(const struct request *req);
 
 /*

@@ -95,6 +95,7 @@ struct request {
 	bool is_recording; /* holds its idempotency key */
 	void *owned;
 	void (*free_owned)(void *owned);
+	struct disposal *disposal; /* takes owned away, where freeing it blocks */
 	uv_work_t work;
 	int (*work_fn)(void *arg, struct err *err);
 	int (*done_fn)(struct request *req, void *arg, struct err *err);

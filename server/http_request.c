@@ -49,12 +49,40 @@ void answer_done(struct answer *answer)
 	*answer = (struct answer){0};
 }
 
+/* An object on its way out, off the loop. */
+struct disposal {
+	uv_work_t work;
+	void *object;
+	void (*free_object)(void *object);
+};
+
+static void dispose(uv_work_t *item)
+{
+	struct disposal *disposal = item->data;
+
+	disposal->free_object(disposal->object);
+}
+
+static void disposed(uv_work_t *item, int status)
+{
+	(void)status;
+	free(item->data);
+}
+
 static void release_owned(struct request *req)
 {
-	if (req->free_owned != NULL)
+	struct disposal *disposal = req->disposal;
+
+	if (disposal != NULL && req->free_owned != NULL) {
+		*disposal = (struct disposal){.object = req->owned, .free_object = req->free_owned};
+		disposal->work.data = disposal;
+		uv_queue_work(req->http->server->loop, &disposal->work, dispose, disposed);
+	} else if (req->free_owned != NULL) {
 		req->free_owned(req->owned);
+	}
 	req->owned = NULL;
 	req->free_owned = NULL;
+	req->disposal = NULL;
 }
 
 void request_free(struct request *req)
@@ -76,6 +104,12 @@ void request_own(struct request *req, void *object, void (*free_object)(void *ob
 {
 	req->owned = object;
 	req->free_owned = free_object;
+}
+
+void request_own_blocking(struct request *req, void *object, void (*free_object)(void *object))
+{
+	request_own(req, object, free_object);
+	req->disposal = calloc(1, sizeof(*req->disposal)); /* without memory it is freed on the loop */
 }
 
 /* ---- what handlers ask ---- */
@@ -357,7 +391,7 @@ static int admit(struct request *req, struct err *err)
 
 static void keep_fault(struct request *req)
 {
-	release_owned(req); /* what a refused upload left goes before the answer */
+	release_owned(req); /* what a refused upload left need not wait for the rest of the body */
 	req->has_fault = true;
 	req->must_close = has_body(req);
 }

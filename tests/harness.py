@@ -186,6 +186,13 @@ class Daemon:
                              check=True, capture_output=True).stdout
         return out.decode().strip()
 
+    def nothing_staged(self):
+        """Wait until staging/ is empty: what a request leaves there is removed off the loop, soon after its end."""
+        deadline = time.monotonic() + STOP_S
+        while (left := os.listdir(self.data_dir / "staging")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return left == []
+
     def names(self, *parts):
         """Every path below data_dir/parts, relative, sorted."""
         top = self.data_dir.joinpath(*parts)

@@ -24,7 +24,7 @@ def test_upload_answers_the_file_object(daemon):
     assert file["sha256"] == sha256(ROWS)
     assert daemon.get("/v1/files/" + file["id"]).json == file
     assert (daemon.data_dir / "files" / file["id"]).read_bytes() == ROWS
-    assert daemon.names("staging") == []
+    assert daemon.nothing_staged()
 
 
 def test_parts_come_in_any_order(daemon):
@@ -55,7 +55,7 @@ def test_other_extensions_are_415(daemon, name, first):
     parts = [("file", name, ROWS), ("purpose", None, "fine-tune")]
     answer = daemon.post_parts("/v1/files", parts if first == "file" else parts[::-1])
     assert (answer.status, answer.error["param"], answer.error["code"]) == (415, "file", "unsupported_media_type")
-    assert daemon.names("files") == daemon.names("staging") == []
+    assert daemon.names("files") == [] and daemon.nothing_staged()
 
 
 def test_user_data_takes_any_extension(daemon):
@@ -81,7 +81,7 @@ def test_other_purposes_are_refused(daemon, purpose):
 def test_wrong_parts_are_named(daemon, parts, param):
     answer = daemon.post_parts("/v1/files", parts)
     assert (answer.status, answer.error["param"]) == (400, param)
-    assert daemon.names("files") == daemon.names("staging") == []
+    assert daemon.names("files") == [] and daemon.nothing_staged()
     assert daemon.get("/v1/files").json["data"] == []
 
 
@@ -246,8 +246,7 @@ def half_upload(daemon):
 
 def test_a_client_that_leaves_leaves_nothing(daemon):
     half_upload(daemon).close()
-    while daemon.names("staging") != []:
-        pass
+    assert daemon.nothing_staged()
     assert daemon.names("files") == [] and daemon.get("/v1/files").json["data"] == []
 
 
@@ -261,7 +260,7 @@ def test_a_daemon_that_ends_within_an_upload_leaves_nothing(start_daemon, number
             sock.shutdown(1)
             daemon.stop()
     daemon = start_daemon(data_dir=daemon.data_dir)
-    assert daemon.names("staging") == daemon.names("files") == []
+    assert daemon.names("files") == [] and daemon.nothing_staged()
 
 
 def test_bytes_without_a_row_are_swept_at_start(start_daemon):
@@ -272,7 +271,7 @@ def test_bytes_without_a_row_are_swept_at_start(start_daemon):
     (daemon.data_dir / "staging" / "deep" / "er").mkdir(parents=True)
     (daemon.data_dir / "staging" / "deep" / "er" / "f").write_bytes(b"x")
     daemon = start_daemon(data_dir=daemon.data_dir)
-    assert daemon.names("files") == [file["id"]] and daemon.names("staging") == []
+    assert daemon.names("files") == [file["id"]] and daemon.nothing_staged()
 
 
 def test_uploads_at_once_do_not_mix(daemon):

@@ -159,7 +159,7 @@ def test_malformed_multipart_is_refused(daemon, name, piece):
     assert status_of(answer) == int(status), answer
     if text:
         assert text in json.loads(body_of(answer))["error"]["message"]
-    assert daemon.names("staging") == [] and len(daemon.names("files")) == (status == "200")
+    assert daemon.nothing_staged() and len(daemon.names("files")) == (status == "200")
 
 
 @pytest.mark.parametrize("content_type", [
@@ -187,8 +187,7 @@ def test_a_body_that_stops_leaves_nothing(start_daemon):
         daemon.raw(request_bytes(daemon, "POST", "/v1/files", [
             f"Content-Type: {content_type}", f"Content-Length: {len(body)}"], body[:cut]), shut=True)
     assert daemon.names("files") == [] and daemon.get("/v1/files").json["data"] == []
-    while daemon.names("staging") != []:
-        pass
+    assert daemon.nothing_staged()
 
 
 # -- idempotency
@@ -201,7 +200,7 @@ def test_a_retry_gets_the_first_answer(daemon):
     again = daemon.post_parts("/v1/files", PARTS, {"Idempotency-Key": "k"}, boundary="two")
     assert first.json == again.json and again.headers["Idempotent-Replayed"] == "true"
     assert "Idempotent-Replayed" not in first.headers
-    assert len(daemon.get("/v1/files").json["data"]) == 1 and daemon.names("staging") == []
+    assert len(daemon.get("/v1/files").json["data"]) == 1 and daemon.nothing_staged()
 
 
 def test_without_a_key_every_post_counts(daemon):

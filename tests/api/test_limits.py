@@ -20,7 +20,7 @@ def post_head(daemon, path, length, content_type, *more):
 
 
 def nothing_is_left(daemon):
-    return daemon.names("files") == daemon.names("models") == daemon.names("staging") == []
+    return daemon.nothing_staged() and daemon.names("files") == daemon.names("models") == []
 
 
 def test_a_file_may_have_the_limit_and_no_byte_more(start_daemon):
@@ -108,7 +108,7 @@ def test_a_full_disk_is_507_and_the_daemon_goes_on(start_daemon, tmp_path):
         (disk / "filler").write_bytes(b"x" * 4_000_000)
         answer = daemon.post_parts("/v1/files", parts_of(6_000_000))
         assert (answer.status, answer.error["code"]) == (507, "disk_full")
-        assert daemon.names("staging") == [] and daemon.names("files") == [kept["id"]]
+        assert daemon.nothing_staged() and daemon.names("files") == [kept["id"]]
         (disk / "filler").unlink()
         assert daemon.post_parts("/v1/files", parts_of(1_000_000)).status == 200
         daemon.stop()

@@ -36,7 +36,7 @@ def test_upload_answers_the_model_object(daemon):
     assert daemon.get("/v1/models/" + model["id"]).json == model
     for path, data in MODEL.items():
         assert (daemon.data_dir / "models" / model["id"] / path).read_bytes() == data
-    assert daemon.names("staging") == []
+    assert daemon.nothing_staged()
 
 
 def test_the_order_of_parts_does_not_matter(daemon):
@@ -80,14 +80,14 @@ def test_paths_are_sorted_by_bytes(daemon):
 def test_unsafe_paths_are_refused(daemon, path):
     answer = daemon.post_parts("/v1/models", [("files", "config.json", b"{}"), ("files", path, b"x")])
     assert answer.status == 400 and answer.error["code"] == "invalid_value"
-    assert daemon.names("models") == daemon.names("staging") == []
+    assert daemon.names("models") == [] and daemon.nothing_staged()
 
 
 @pytest.mark.parametrize("names", [("a", "a"), ("a/b", "a"), ("a", "a/b"), ("a/b/c", "a/b")])
 def test_paths_that_collide_are_refused(daemon, names):
     answer = daemon.post_parts("/v1/models", [("files", name, b"x") for name in names])
     assert answer.status == 400 and answer.error["code"] == "invalid_value", answer
-    assert daemon.names("models") == daemon.names("staging") == []
+    assert daemon.names("models") == [] and daemon.nothing_staged()
 
 
 def test_other_parts_are_named(daemon):
@@ -105,7 +105,7 @@ def test_a_model_needs_files(daemon):
 
 def test_too_many_files_are_refused(daemon):
     answer = daemon.post_parts("/v1/models", [("files", f"f{i}", b"") for i in range(1001)])
-    assert answer.status == 413 and daemon.names("staging") == []
+    assert answer.status == 413 and daemon.nothing_staged()
 
 
 def test_a_pickle_is_stored_and_never_opened(daemon):
@@ -134,7 +134,7 @@ def test_files_become_a_model_by_links(daemon):
 def test_wrong_links_are_refused(daemon, body, code):
     answer = daemon.post("/v1/models", body)
     assert (answer.status, answer.error["code"]) == (400, code)
-    assert daemon.names("staging") == []
+    assert daemon.nothing_staged()
 
 
 def test_linked_paths_must_be_safe(daemon):
@@ -142,7 +142,7 @@ def test_linked_paths_must_be_safe(daemon):
     for path in ("../x", "/x", "a/../../x", ""):
         assert daemon.post("/v1/models", {"files": {path: file}}).status == 400
     assert daemon.post("/v1/models", {"files": {"a": file, "a/b": file}}).error["code"] == "invalid_value"
-    assert daemon.names("models") == daemon.names("staging") == []
+    assert daemon.names("models") == [] and daemon.nothing_staged()
 
 
 def test_a_duplicate_key_is_refused(daemon):
@@ -167,7 +167,7 @@ def test_delete_removes_row_and_directory(daemon):
     model = daemon.upload_model(MODEL)
     answer = daemon.delete("/v1/models/" + model["id"])
     assert answer.json == {"id": model["id"], "object": "model", "deleted": True}
-    assert daemon.names("models") == daemon.names("staging") == []
+    assert daemon.names("models") == [] and daemon.nothing_staged()
     assert daemon.get("/v1/models/" + model["id"]).status == 404
     assert daemon.delete("/v1/models/" + model["id"]).status == 404
     again = daemon.upload_model(MODEL)
@@ -211,6 +211,5 @@ def test_a_client_that_leaves_leaves_nothing(daemon):
                       '--b\r\nContent-Disposition: form-data; name="files"; filename="a/b/c"\r\n\r\nxyz').encode())
         while not any(name.endswith("a/b/c") for name in daemon.names("staging")):
             pass
-    while daemon.names("staging") != []:
-        pass
+    assert daemon.nothing_staged()
     assert daemon.names("models") == []
