@@ -171,9 +171,9 @@ def test_a_job_goes_through_its_states_to_its_results(service):
     assert [file["filename"] for file in files] == ["metrics.csv", "report.json", "adapter.zip"]
     assert {file["purpose"] for file in files} == {"fine-tune-results"}
     assert service.daemon.get(f"/v1/models/{done['fine_tuned_model']}").json["object"] == "model"
-    # What a finished job needs no more is gone.
-    assert sorted(path.name for path in service.directory(job).iterdir()) == [
-        "adapter.zip", "log", "report.json", "spec.json"]
+    # What a finished job needs no more goes.
+    service.wait_for(lambda: sorted(path.name for path in service.directory(job).iterdir()) == [
+        "adapter.zip", "log", "report.json", "spec.json"])
 
 
 def test_checkpoints_are_those_of_the_training(service):
