@@ -176,6 +176,22 @@ def test_a_job_goes_through_its_states_to_its_results(service):
         "adapter.zip", "log", "report.json", "spec.json"])
 
 
+def test_a_running_job_says_when_it_will_be_finished(service):
+    job = service.submit("phase validate;phase train;steps 1;sleep 600")
+    finish = service.wait_for(lambda: service.get(job)["estimated_finish"])
+    assert abs(finish - service.get(job)["created_at"]) < 3600
+    service.post(job, "pause")
+    assert service.get(job)["estimated_finish"] is None
+
+
+def test_a_job_that_was_done_before_it_heard_of_the_pause_succeeds(service):
+    job = service.submit("deaf;phase validate;phase train;sleep_until go;results;artifacts;done")
+    service.wait(job, "running")
+    assert service.post(job, "pause").json["status"] == "paused"
+    (service.directory(job) / "out" / "go").touch()
+    assert service.wait(job)["status"] == "succeeded"
+
+
 def test_checkpoints_are_those_of_the_training(service):
     job = service.submit("phase validate;phase train;steps 2;metrics;steps 2;metrics;phase undefended;steps 1;metrics;"
                          "phase export;results;artifacts;done")
