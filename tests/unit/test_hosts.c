@@ -53,6 +53,7 @@ static void test_own_hosts_are_told_from_others(void **state)
 		{"a.example:80", "127.0.0.1", 8080, "a.example:8080", false},
 		{"a.example", "127.0.0.1", 8080, "a.example:80", true},
 		{"a.example.evil", "127.0.0.1", 8080, "a.example", false},
+		{"localhost.evil:8080", "127.0.0.1", 8080, "", false},
 		{"", "127.0.0.1", 80, "", false},
 		{":80", "127.0.0.1", 80, "", false},
 		{"localhost:", "127.0.0.1", 80, "", false},
