@@ -58,13 +58,14 @@ test-deps:
 
 ARCH := $(shell $(CC) -dumpmachine)
 ifneq (,$(findstring x86_64,$(ARCH)))
-ISAS := plain avx2 avx512
+ISAS := plain avx2 avx512 avx512bf16
 else
 ISAS := plain
 endif
 ISA_plain  :=
 ISA_avx2   := -mavx2 -mfma -mf16c
 ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mprefer-vector-width=512
+ISA_avx512bf16 := $(ISA_avx512) -mavx512bf16
 
 FLAGS_opt := $(OPT)
 KERNEL_OPT_opt := -O3

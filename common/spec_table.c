@@ -5,7 +5,7 @@
 #define AT(member) offsetof(struct spec, member)
 
 static const struct spec_choice select_names[] = {{"last", false}, {"best", false}, {NULL, false}};
-static const struct spec_choice precision_names[] = {{"float32", false}, {"bf16", true}, {NULL, false}};
+static const struct spec_choice precision_names[] = {{"float32", false}, {"bf16", false}, {NULL, false}};
 static const struct spec_choice peft_names[] = {
 	{"lora", false}, {"adapter", true}, {"prefix", true}, {NULL, false}};
 static const struct spec_choice target_names[] = {

@@ -14,10 +14,10 @@
 #include "server/event_stream.h"
 #include "server/events.h"
 #include "server/id.h"
+#include "server/jobdir.h"
 #include "server/list.h"
 #include "server/pool.h"
 #include "server/report.h"
-#include "server/run.h"
 
 enum {
 	LIST_MAX = 100,
@@ -521,7 +521,7 @@ int jobs_log(struct request *req, struct err *err)
 	struct buf text = {0};
 	int dirfd = -1, rc = get_job(&job, req, err);
 
-	if (rc == 0 && run_open_dir(&dirfd, server, job.id, false, err) == 0)
+	if (rc == 0 && jobdir_open(&dirfd, server, job.id, false, err) == 0)
 		rc = read_tail(&text, dirfd, err);
 	if (dirfd >= 0)
 		close(dirfd);
@@ -537,7 +537,7 @@ int jobs_log(struct request *req, struct err *err)
 static int open_adapter(
 	struct file_answer *out, const struct server *server, const struct job_row *job, struct err *err)
 {
-	int dirfd, rc = run_open_dir(&dirfd, server, job->id, false, err);
+	int dirfd, rc = jobdir_open(&dirfd, server, job->id, false, err);
 
 	if (rc != 0)
 		return rc;

@@ -69,8 +69,12 @@ static void on_closed(uv_handle_t *handle)
 static void close_handles(struct worker *worker)
 {
 	unlink_worker(worker);
-	uv_close((uv_handle_t *)&worker->process, on_closed);
+	worker->open_handles = 1;
 	uv_close((uv_handle_t *)&worker->output, on_closed);
+	if (worker->process.loop == NULL) /* uv_spawn, which initialises it, was not reached */
+		return;
+	worker->open_handles++;
+	uv_close((uv_handle_t *)&worker->process, on_closed);
 }
 
 static void end_when_over(struct worker *worker)
@@ -272,23 +276,12 @@ static int local_submit(struct worker **out, struct executor *executor, const st
 	uv_pipe_init(local->options.loop, &worker->output, 0);
 	worker->output.data = worker;
 	worker->process.data = worker;
-	/* uv_spawn initialises the process handle; so that it can be closed where we fail before: */
-	memset(&worker->process, 0, sizeof(worker->process));
-	worker->process.data = worker;
 	rc = start(worker, job, err);
-	if (rc != 0) {
-		unlink_worker(worker);
-		if (worker->process.loop != NULL) {
-			worker->open_handles++;
-			uv_close((uv_handle_t *)&worker->process, on_closed);
-		}
-		worker->open_handles++;
-		uv_close((uv_handle_t *)&worker->output, on_closed);
-		return rc;
-	}
-	worker->open_handles = 2;
-	*out = worker;
-	return 0;
+	if (rc != 0)
+		close_handles(worker);
+	else
+		*out = worker;
+	return rc;
 }
 
 /* --- the rest --------------------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "server/jobdir.h"
 #include "server/run.h"
 
 enum {
@@ -136,7 +137,7 @@ static int find_worker(bool *is_there, struct pool *pool, const char *id, struct
 	int rc;
 
 	*is_there = false;
-	rc = run_open_dir(&job.dirfd, pool->server, id, true, err);
+	rc = jobdir_open(&job.dirfd, pool->server, id, true, err);
 	if (rc != 0)
 		return rc;
 	rc = pool->executor->ops->reconcile(is_there, pool->executor, &job, err);
@@ -153,7 +154,7 @@ static int take_back(struct pool *pool, const char *id, struct err *err)
 	if (rc == 0)
 		rc = store_job_requeue(pool->server->store, job.seq, job.crashes, job.crash_place, err);
 	if (rc == 0 && job_is_finished(job.status))
-		run_clean_dir(pool->server, id);
+		jobdir_clean(pool->server, id);
 	if (rc == 0 && (job.status == JOB_VALIDATING || job.status == JOB_RUNNING))
 		events_add(pool->events, job.seq, "warn", "message", NULL,
 			"The service was restarted; the job goes on from its last checkpoint");
@@ -259,6 +260,8 @@ int pool_start(struct pool **out, struct server *server, struct err *err)
 	pool->server = server;
 	rc = init(pool, err);
 	if (rc == 0)
+		rc = jobdir_sweep(server, err);
+	if (rc == 0)
 		rc = store_job_unsettled(pool->orphans, server->store, err);
 	if (rc != 0) {
 		pool_free(pool);
@@ -295,7 +298,7 @@ void pool_stop_job(struct pool *pool, const char *job_id, bool is_for_good)
 		run_stop(run, is_for_good ? RUN_CANCEL : RUN_PAUSE);
 	else if (is_for_good &&
 		 !is_orphan(pool, job_id)) /* an orphan's directory is cleaned once it is gone */
-		run_clean_dir(pool->server, job_id);
+		jobdir_clean(pool->server, job_id);
 }
 
 void pool_stop(struct pool *pool, void (*stopped)(struct server *server))

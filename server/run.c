@@ -1,6 +1,5 @@
 #include "server/run.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -11,9 +10,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "common/io.h"
 #include "common/log.h"
 #include "common/progress.h"
+#include "server/jobdir.h"
 #include "server/result.h"
 
 enum {
@@ -64,87 +63,6 @@ struct run {
 /* The phases that workers have, in their order: a crash in a later one is progress over a crash in an earlier one.
  * In the first, the job is still validating_files. */
 static const char *const phases[] = {"validate", "train", "undefended", "evaluate", "export"};
-
-/* --- directory -------------------------------------------------------------------------------------- */
-
-int run_open_dir(int *out, const struct server *server, const char *job_id, bool make, struct err *err)
-{
-	if (make && mkdirat(server->dir.jobs, job_id, 0700) != 0 && errno != EEXIST)
-		return err_errno(err, errno, job_id, "make the job's directory");
-	*out = openat(server->dir.jobs, job_id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	return *out < 0 ? err_errno(err, errno, job_id, "open the job's directory") : 0;
-}
-
-void run_clean_dir(const struct server *server, const char *job_id)
-{
-	struct err err;
-	int fd;
-
-	if (run_open_dir(&fd, server, job_id, false, &err) != 0)
-		return;
-	if (datadir_remove(fd, "data", &err) != 0 || datadir_remove(fd, "out", &err) != 0)
-		log_err(LOG_WARN, "job_clean", &err);
-	close(fd);
-}
-
-static int make_subdir(int dirfd, const char *name, struct err *err)
-{
-	if (mkdirat(dirfd, name, 0700) != 0 && errno != EEXIST)
-		return err_errno(err, errno, name, "make a directory");
-	return 0;
-}
-
-static int link_data(const struct run *run, const char *role, const struct spec_ref *ref, struct err *err)
-{
-	const char *dot = strrchr(ref->name, '.');
-	char name[64];
-
-	if (ref->id[0] == '\0')
-		return 0;
-	snprintf(name, sizeof(name), "data/%s%.16s", role, dot != NULL ? dot : "");
-	for (char *c = name; *c != '\0'; c++)
-		*c = (char)tolower((unsigned char)*c);
-	if (linkat(run->host.server->dir.files, ref->id, run->dirfd, name, 0) != 0)
-		return err_errno(err, errno, ref->id, "link the data file");
-	return 0;
-}
-
-static int write_spec(const struct run *run, struct err *err)
-{
-	struct buf text = {0};
-	int fd, rc = spec_write(&text, &run->job.spec, SPEC_WORKER, err);
-
-	/* Written anew at each start, so it needs no fsync. */
-	fd = openat(run->dirfd, "spec.json", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (rc == 0 && fd < 0)
-		rc = err_errno(err, errno, "spec.json", "create");
-	if (rc == 0)
-		rc = io_write_all(fd, text.data, text.len, err);
-	if (fd >= 0)
-		close(fd);
-	buf_done(&text);
-	return rc;
-}
-
-static int fill_dir(const struct run *run, struct err *err)
-{
-	const struct spec *spec = &run->job.spec;
-	int rc = datadir_remove(run->dirfd, "data", err);
-
-	if (rc == 0)
-		rc = make_subdir(run->dirfd, "data", err);
-	if (rc == 0)
-		rc = make_subdir(run->dirfd, "out", err);
-	if (rc == 0)
-		rc = link_data(run, "train", &spec->training_file, err);
-	if (rc == 0)
-		rc = link_data(run, "validation", &spec->validation_file, err);
-	if (rc == 0)
-		rc = link_data(run, "test", &spec->test_file, err);
-	if (rc == 0)
-		rc = write_spec(run, err);
-	return rc;
-}
 
 /* --- lines ------------------------------------------------------------------------------------------ */
 
@@ -540,7 +458,7 @@ static void settle(struct run *run)
 		return;
 	}
 	if (run->outcome != OUTCOME_REQUEUE)
-		run_clean_dir(run->host.server, run->job.id);
+		jobdir_clean(run->host.server, run->job.id);
 	events_wake(run->host.events, run->job.seq);
 	run->state = RUN_OVER;
 	run->host.over(run->host.arg, run);
@@ -702,11 +620,11 @@ int run_start(struct run **out, const struct run_host *host, struct job_row *job
 	run->eta_s = NAN;
 	run->checkpoint = (struct checkpoint){job->seq, 0, NAN, NAN, NAN};
 	run->started_ms = uv_now(host->server->loop);
-	rc = run_open_dir(&run->dirfd, host->server, job->id, true, err);
+	rc = jobdir_open(&run->dirfd, host->server, job->id, true, err);
 	if (rc == 0)
 		rc = check_alone(run, err);
 	if (rc == 0)
-		rc = fill_dir(run, err);
+		rc = jobdir_fill(host->server, run->dirfd, &run->job.spec, err);
 	if (rc == 0)
 		rc = submit(run, err);
 	if (rc != 0) {

@@ -48,10 +48,4 @@ void run_stop(struct run *run, enum run_stop why);
 /* A few times a second: limits, back pressure, what has to be tried again. */
 void run_tick(struct run *run);
 
-/* Open jobs/<id>, making it if `make`; the directory as an executor sees it. */
-int run_open_dir(
-	int *out, const struct server *server, const char *job_id, bool make, struct err *err) MUST_USE;
-/* What a finished job needs no more: data/ and out/. */
-void run_clean_dir(const struct server *server, const char *job_id);
-
 #endif

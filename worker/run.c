@@ -52,6 +52,17 @@ static unsigned lora_targets(int targets)
 	       (targets & SPEC_VALUE ? 1u << SITE_VALUE : 0);
 }
 
+/* How the frozen weights are held. */
+static int choose_form(
+	enum linear_form *out, const struct spec *spec, const struct kernels *kernels, struct err *err)
+{
+	*out = spec->precision == SPEC_BF16 ? LINEAR_BF16 : LINEAR_FLOAT32;
+	if (*out == LINEAR_BF16 && kernels->bf16_gemm == NULL)
+		return err_set(err, ERR_UNSUPPORTED_PRECISION, "hyperparameters.precision",
+			"this machine's processor has no bfloat16 instructions (AVX512_BF16); use float32");
+	return 0;
+}
+
 static int make_model(struct job *job, struct err *err)
 {
 	const struct config *config = &job->inputs.config;
@@ -60,8 +71,11 @@ static int make_model(struct job *job, struct err *err)
 		.alpha = job->spec->peft.alpha,
 		.targets = lora_targets(job->spec->peft.targets)};
 	struct peft_shape shape = {.L = config->L, .D = config->D, .H = config->H};
-	int rc = encoder_init(&job->encoder, config, &job->inputs.weights, kernels, true, err);
+	enum linear_form form;
+	int rc = choose_form(&form, job->spec, kernels, err);
 
+	if (rc == 0)
+		rc = encoder_init(&job->encoder, config, &job->inputs.weights, kernels, form, err);
 	if (rc == 0)
 		rc = peft_declare(&job->peft, &peft_lora, &options, shape, &job->params, kernels, err);
 	if (rc == 0)

@@ -99,8 +99,9 @@ class Service:
     @staticmethod
     def part(text):
         head, content = text.removesuffix(b"\r\n").split(b"\r\n\r\n", 1)
-        fields = dict(re.findall(r' (name|filename)="([^"]*)"', head.decode()))
-        return fields["name"], fields.get("filename"), content
+        fields = dict(re.findall(r' (name|filename)="((?:[^"\\]|\\.)*)"', head.decode()))
+        filename = fields.get("filename")
+        return fields["name"], filename and re.sub(r"\\(.)", r"\1", filename), content
 
     def close(self):
         self.server.shutdown()
@@ -205,7 +206,7 @@ def test_every_regular_file_is_uploaded_under_its_relative_name(service, inputs)
     assert run(service, inputs).returncode == PASS
     parts = service.parts("/v1/models")
     assert {name for name, _, _ in parts} == {"files"}
-    sent = {filename.replace("%22", '"'): content for _, filename, content in parts}
+    sent = {filename: content for _, filename, content in parts}
     wanted = {name: name.encode() for name in names}
     assert sent == {**wanted, "config.json": b"{}", "1_Pooling/config.json": b"{ }"}
 
@@ -417,6 +418,18 @@ def test_a_real_job_that_misses_a_threshold_fails(module_daemon, real_inputs):
     model, train, spec = real_inputs
     done = run(module_daemon.url, (model, train), "--spec", spec, "--min-ca", "1", "--max-asr", "0")
     assert done.returncode == FAIL, done.stderr
+
+
+def test_odd_file_names_reach_the_daemon_as_they_are(module_daemon, real_inputs):
+    model, train, spec = real_inputs
+    names = {'say "hi".txt', "semi;colon, comma.txt", "ü.txt", "percent%22.txt"}
+    for name in names:
+        (model / name).write_text(name)
+    done = run(module_daemon.url, (model, train), "--spec", spec, "--min-ca", "0")
+    assert done.returncode == PASS, done.stderr
+    job = module_daemon.get("/v1/fine_tuning/jobs?limit=1").json["data"][0]
+    files = module_daemon.get(f"/v1/models/{job['model']}").json["files"]
+    assert names <= {file["path"] for file in files}
 
 
 def test_a_cut_model_is_refused_with_its_file_named(module_daemon, real_inputs):

@@ -171,9 +171,25 @@ def test_a_job_goes_through_its_states_to_its_results(service):
     assert [file["filename"] for file in files] == ["metrics.csv", "report.json", "adapter.zip"]
     assert {file["purpose"] for file in files} == {"fine-tune-results"}
     assert service.daemon.get(f"/v1/models/{done['fine_tuned_model']}").json["object"] == "model"
-    # What a finished job needs no more is gone.
-    assert sorted(path.name for path in service.directory(job).iterdir()) == [
-        "adapter.zip", "log", "report.json", "spec.json"]
+    # What a finished job needs no more goes.
+    service.wait_for(lambda: sorted(path.name for path in service.directory(job).iterdir()) == [
+        "adapter.zip", "log", "report.json", "spec.json"])
+
+
+def test_a_running_job_says_when_it_will_be_finished(service):
+    job = service.submit("phase validate;phase train;steps 1;sleep 600")
+    finish = service.wait_for(lambda: service.get(job)["estimated_finish"])
+    assert abs(finish - service.get(job)["created_at"]) < 3600
+    service.post(job, "pause")
+    assert service.get(job)["estimated_finish"] is None
+
+
+def test_a_job_that_was_done_before_it_heard_of_the_pause_succeeds(service):
+    job = service.submit("deaf;phase validate;phase train;sleep_until go;results;artifacts;done")
+    service.wait(job, "running")
+    assert service.post(job, "pause").json["status"] == "paused"
+    (service.directory(job) / "out" / "go").touch()
+    assert service.wait(job)["status"] == "succeeded"
 
 
 def test_checkpoints_are_those_of_the_training(service):

@@ -1,4 +1,6 @@
 /* Any bytes as a worker's output, in reads whose size the first byte chooses. */
+#include "tests/fuzz/fuzz.h"
+
 #include "common/progress.h"
 
 static bool take_lines(struct progress_reader *reader)
@@ -12,7 +14,6 @@ static bool take_lines(struct progress_reader *reader)
 	return rc == 0;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct progress_reader reader = {0};

@@ -1,5 +1,5 @@
 /* Any text as a job's specification: parsed or refused; what was parsed can be written and parsed again. */
-#include <stdlib.h>
+#include "tests/fuzz/fuzz.h"
 
 #include "common/json.h"
 #include "common/spec.h"
@@ -25,7 +25,6 @@ static void parse_as(const uint8_t *data, size_t size, enum spec_mode mode)
 	buf_done(&text);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	parse_as(data, size, SPEC_API);

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Build each tests/fuzz/fuzz_NAME.c with libFuzzer, ASan and UBSan over the parsers, and run it for a while.
-# Seeds are the files below tests/fuzz/seeds/NAME and tests/cases/NAME*; what a run finds worth keeping stays in build/fuzz/NAME/corpus.
+# Seeds are the files of tests/fuzz/seeds/NAME, of those directories of tests/cases with whose name NAME begins, and
+# whatever there carries NAME in its own; what a run finds worth keeping stays in build/fuzz/NAME/corpus.
 #
 # usage: run.sh SECONDS SOURCE...        exit 1 when one crashed; the input lies in build/fuzz/NAME/
 set -u
@@ -11,10 +12,10 @@ if [ $# -eq 0 ]; then
 	exit 1
 fi
 
-flags="-std=c17 -D_GNU_SOURCE -I. -O1 -g -fno-omit-frame-pointer -fopenmp-simd -pthread"
+flags="-std=c17 -D_GNU_SOURCE -I. -O1 -g -fno-omit-frame-pointer -fopenmp-simd -pthread -Wno-pass-failed"
 sanitizers="address,undefined"
 parsers="$(echo common/*.c) $(echo worker/base/*.c) $(echo worker/data/*.c)"
-for file in worker/model/config.c worker/model/weights.c server/multipart.c; do
+for file in worker/model/config.c worker/model/weights.c server/multipart.c server/range.c; do
 	[ ! -f "$file" ] || parsers="$parsers $file"
 done
 objects=build/fuzz/objects
@@ -22,7 +23,7 @@ mkdir -p $objects
 
 # Parsers are compiled once for all targets, again when any source or header is newer.
 library=build/fuzz/parsers.a
-if [ ! -f $library ] || [ -n "$(find common worker server -name '*.[ch]' -newer $library | head -n 1)" ]; then
+if [ ! -f $library ] || [ -n "$(find common worker server tests/fuzz/run.sh -name '*.[chs]*' -newer $library | head -n 1)" ]; then
 	rm -f $objects/* $library
 	for file in $parsers; do
 		[ -f "$file" ] || continue
@@ -33,13 +34,22 @@ if [ ! -f $library ] || [ -n "$(find common worker server -name '*.[ch]' -newer 
 	ar rcs $library $objects/*.o || exit 1
 fi
 
+seeds_of() {
+	find tests/fuzz/seeds tests/cases -path "tests/fuzz/seeds/$1/*" -type f -o -name "*$1*" -type f -size -1024k
+	for folder in tests/cases/*/; do
+		case $1 in
+		"$(basename "$folder")"*) find "$folder" -type f ! -name expected -size -1024k ;;
+		esac
+	done
+}
+
 bad=0
 for source in "$@"; do
 	name=$(basename "$source" .c)
 	name=${name#fuzz_}
 	place=build/fuzz/$name
 	mkdir -p "$place/corpus" "$place/seeds"
-	find tests/fuzz/seeds tests/cases \( -path "tests/fuzz/seeds/$name/*" -o -path "tests/cases/$name*" \) -type f -size -1024k 2>/dev/null | while read -r seed; do
+	seeds_of "$name" | while read -r seed; do
 		cp "$seed" "$place/seeds/$(echo "$seed" | tr / _)"
 	done
 	# shellcheck disable=SC2086

@@ -138,7 +138,8 @@ static void load_model(struct probe *probe)
 		     kernels, &err),
 		&err);
 	must(params_alloc(&probe->params, &err), &err);
-	must(encoder_init(&probe->encoder, &probe->config, &probe->weights, kernels, true, &err), &err);
+	must(encoder_init(&probe->encoder, &probe->config, &probe->weights, kernels, LINEAR_FLOAT32, &err),
+		&err);
 	probe->encoder.peft = &probe->peft;
 	probe->model = (struct classifier){
 		.encoder = &probe->encoder, .head = &probe->head, .params = &probe->params};

@@ -110,7 +110,8 @@ def classifier_dropout(config):
 
 
 class Classifier(nn.Module):
-    """Frozen encoder + PEFT + head. forward gives logits, and keeps each layer's first-token scores."""
+    """Frozen encoder + PEFT + head, dropout off until train(). forward gives logits, and keeps what each layer's
+    first-token scores are made of."""
 
     def __init__(self, encoder, labels, peft=None, defense=None):
         super().__init__()
@@ -123,6 +124,7 @@ class Classifier(nn.Module):
         self.queries = [None] * len(encoder.encoder.layer)
         self.keys = [None] * len(encoder.encoder.layer)
         self._watch_scores()
+        self.eval()
 
     def _watch_scores(self):
         def watch(store, i):

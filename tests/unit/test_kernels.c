@@ -6,7 +6,7 @@
 #include <float.h>
 
 #include "tests/unit/numbers.h"
-#include "worker/ops/gemm.h"
+#include "worker/ops/linear.h"
 
 /* Largest relative error of one rounding, with room for sums whose order is not ours. */
 static const double ULP = 4e-7;
@@ -239,7 +239,8 @@ static void check_wrappers(const struct kernels *k)
 	gemm_tn(k, c, at, b, M, N, K, scratch);
 	check_product(&tn, c0, 0);
 	linear.bias = bias;
-	linear_fwd(k, c, a, M, bt, bias, NULL, N, K, scratch);
+	linear_fwd(&(struct linear){.w = bt, .b = bias, .out = N, .in = K}, k, c, a, M,
+		(struct linear_scratch){.panel = scratch});
 	check_product(&linear, NULL, 0);
 }
 

@@ -82,7 +82,7 @@ static const struct {
 		ERR_INVALID_VALUE, "hyperparameters.learning_rate"},
 	{"{" BASE ", \"hyperparameters\": {\"select\": \"first\"}}", ERR_INVALID_VALUE,
 		"hyperparameters.select"},
-	{"{" BASE ", \"hyperparameters\": {\"precision\": \"bf16\"}}", ERR_UNSUPPORTED,
+	{"{" BASE ", \"hyperparameters\": {\"precision\": \"float16\"}}", ERR_INVALID_VALUE,
 		"hyperparameters.precision"},
 	{"{" BASE ", \"hyperparameters\": {\"n_epochs\": 1}, \"method\": {\"type\": \"supervised\", "
 	 "\"supervised\": {\"hyperparameters\": {\"n_epochs\": 2}}}}",

@@ -197,9 +197,10 @@ static int make_encoders(struct plant *plant, struct err *err)
 	if (rc == 0)
 		rc = params_alloc(&plant->params, err);
 	if (rc == 0)
-		rc = encoder_init(&plant->frozen, &plant->config, &plant->base, kernels, true, err);
+		rc = encoder_init(&plant->frozen, &plant->config, &plant->base, kernels, LINEAR_FLOAT32, err);
 	if (rc == 0)
-		rc = encoder_init(&plant->encoder, &plant->config, &plant->live, kernels, false, err);
+		rc = encoder_init(
+			&plant->encoder, &plant->config, &plant->live, kernels, LINEAR_AS_IT_LIES, err);
 	if (rc == 0)
 		rc = optim_init(&plant->optim, &plant->params, plant->par, kernels, 0, err);
 	return rc;

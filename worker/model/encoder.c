@@ -3,59 +3,50 @@
 #include <string.h>
 
 #include "worker/model/encoder_state.h"
-#include "worker/ops/gemm.h"
 
-static void plan_panels(struct encoder *encoder)
+/* One map: where its weights are, and memory for them in their form. */
+static void plan_one(struct encoder *encoder, struct linear *linear, enum linear_form form, const real *w,
+	const real *b, int out, int in)
 {
-	const struct kernels *k = encoder->kernels;
+	*linear = (struct linear){.w = w, .b = b, .out = out, .in = in};
+	linear_plan(linear, encoder->kernels, form, &encoder->arena);
+}
+
+static void plan_linears(struct encoder *encoder, enum linear_form form)
+{
 	int D = encoder->config->D, F = encoder->config->F, L = encoder->config->L;
-	size_t square = k->gemm_packed_reals(D, D);
 
-	encoder->panels = arena_take(&encoder->arena, (size_t)L, sizeof(*encoder->panels));
+	encoder->linear = arena_take(&encoder->arena, (size_t)L, sizeof(*encoder->linear));
 	for (int l = 0; l < L; l++) {
-		struct layer_panels p = {
-			.q = arena_take(&encoder->arena, square, sizeof(real)),
-			.k = arena_take(&encoder->arena, square, sizeof(real)),
-			.v = arena_take(&encoder->arena, square, sizeof(real)),
-			.o = arena_take(&encoder->arena, square, sizeof(real)),
-			.f1 = arena_take(&encoder->arena, k->gemm_packed_reals(F, D), sizeof(real)),
-			.f2 = arena_take(&encoder->arena, k->gemm_packed_reals(D, F), sizeof(real)),
-		};
+		const struct layer_weights *w = &encoder->weights->layer[l];
+		struct layer_linears unused, *to = encoder->linear != NULL ? &encoder->linear[l] : &unused;
 
-		if (encoder->panels != NULL)
-			encoder->panels[l] = p;
+		plan_one(encoder, &to->q, form, w->q_w, w->q_b, D, D);
+		plan_one(encoder, &to->k, form, w->k_w, w->k_b, D, D);
+		plan_one(encoder, &to->v, form, w->v_w, w->v_b, D, D);
+		plan_one(encoder, &to->o, form, w->o_w, w->o_b, D, D);
+		plan_one(encoder, &to->f1, form, w->f1_w, w->f1_b, F, D);
+		plan_one(encoder, &to->f2, form, w->f2_w, w->f2_b, D, F);
 	}
 }
 
-static void pack(const struct encoder *encoder, real *panels, const real *w, int out, int in)
-{
-	encoder->kernels->gemm_pack(
-		panels, &(struct gemm){.n = out, .k = in, .b = w, .b_row = 1, .b_col = (size_t)in});
-}
-
 int encoder_init(struct encoder *out, const struct config *config, const struct weights *weights,
-	const struct kernels *kernels, bool is_frozen, struct err *err)
+	const struct kernels *kernels, enum linear_form form, struct err *err)
 {
-	int D = config->D, F = config->F, rc;
+	int rc;
 
 	*out = (struct encoder){.config = config, .weights = weights, .kernels = kernels};
-	if (!is_frozen)
-		return 0;
-	plan_panels(out);
+	plan_linears(out, form);
 	rc = arena_alloc(&out->arena, err);
 	if (rc != 0)
 		return rc;
-	plan_panels(out);
+	plan_linears(out, form);
 	for (int l = 0; l < config->L; l++) {
-		const struct layer_weights *w = &weights->layer[l];
-		struct layer_panels *p = &out->panels[l];
+		const struct layer_linears *x = &out->linear[l];
+		const struct linear *const all[] = {&x->q, &x->k, &x->v, &x->o, &x->f1, &x->f2};
 
-		pack(out, p->q, w->q_w, D, D);
-		pack(out, p->k, w->k_w, D, D);
-		pack(out, p->v, w->v_w, D, D);
-		pack(out, p->o, w->o_w, D, D);
-		pack(out, p->f1, w->f1_w, F, D);
-		pack(out, p->f2, w->f2_w, D, F);
+		for (size_t i = 0; i < NELEM(all); i++)
+			linear_pack(all[i], kernels);
 	}
 	return 0;
 }
@@ -151,7 +142,10 @@ static void plan_workspace(struct workspace *ws, const struct encoder *encoder, 
 	ws->cls = take(ws, n, c->D);
 	ws->d_cls = take(ws, n, c->D);
 	/* the longest inner dimension of any product, weight gradients' T and the PEFT's rank included */
-	ws->gemm_scratch = take(ws, k->gemm_scratch_reals(MAX(MAX(c->D, c->F), (int)MAX(T, peft))), 1);
+	ws->scratch.panel = take(ws, k->gemm_scratch_reals(MAX(MAX(c->D, c->F), (int)MAX(T, peft))), 1);
+	if (k->bf16_gemm != NULL && encoder->linear != NULL && encoder->linear[0].q.half != NULL)
+		ws->scratch.half = arena_take(
+			&ws->arena, k->bf16_scratch_count((int)T, MAX(c->D, c->F)), sizeof(uint16_t));
 	ws->attention_scratch = take(ws, k->attention_scratch_reals(ws->limits.longest, c->D / c->H), 1);
 	ws->spare = take(ws, T * peft, 1);
 	for (size_t i = 0; i < NELEM(ws->d) && ws->keeps; i++)

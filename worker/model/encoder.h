@@ -15,7 +15,7 @@
 #include "worker/base/param.h"
 #include "worker/model/config.h"
 #include "worker/model/weights.h"
-#include "worker/ops/kernels.h"
+#include "worker/ops/linear.h"
 #include "worker/peft/peft.h"
 
 struct sequence {
@@ -31,17 +31,17 @@ struct slice {
 	const struct sequence *seq;
 };
 
-/* One layer's frozen weights in gemm panels, packed once. */
-struct layer_panels {
-	real *q, *k, *v, *o, *f1, *f2;
+/* One layer's linear maps. */
+struct layer_linears {
+	struct linear q, k, v, o, f1, f2;
 };
 
 struct encoder {
 	const struct config *config;
 	const struct weights *weights;
 	const struct kernels *kernels;
-	const struct peft *peft;     /* NULL: none */
-	struct layer_panels *panels; /* [L], or NULL: weights change, pack as needed */
+	const struct peft *peft;      /* NULL: none */
+	struct layer_linears *linear; /* [L] */
 	struct arena arena;
 };
 
@@ -73,13 +73,14 @@ struct workspace {
 	real *embedding_hat, *embedding_rstd;
 	real *cls;   /* [sequences, D]: last hidden state of the first tokens */
 	real *d_cls; /* [sequences, D]: its gradient, from the caller */
-	real *gemm_scratch, *attention_scratch, *spare;
+	struct linear_scratch scratch;
+	real *attention_scratch, *spare;
 	real *d[6]; /* gradients in flight, [tokens, max(D, F)] */
 };
 
-/* Pack the frozen weights' panels. Pointers in *out are borrowed but for the panels. */
+/* Weights that change, as they lie; frozen ones, packed in the form. Everything but the packed copies is borrowed. */
 int encoder_init(struct encoder *out, const struct config *config, const struct weights *weights,
-	const struct kernels *kernels, bool is_frozen, struct err *err) MUST_USE;
+	const struct kernels *kernels, enum linear_form form, struct err *err) MUST_USE;
 void encoder_done(struct encoder *encoder);
 
 /* keeps: for training; then also `trains_base` when weights get gradients. */

@@ -19,7 +19,7 @@ static real *writable(const real *p)
 static void linear_bwd_w(struct workspace *ws, const struct encoder *encoder, const real *dw, const real *db,
 	const real *dy, const real *x, int rows, int out, int in)
 {
-	gemm_tn(encoder->kernels, writable(dw), dy, x, out, in, rows, ws->gemm_scratch);
+	gemm_tn(encoder->kernels, writable(dw), dy, x, out, in, rows, ws->scratch.panel);
 	encoder->kernels->add_columns(writable(db), dy, rows, out);
 }
 
@@ -42,6 +42,7 @@ static void layer_rest_bwd(struct workspace *ws, const struct encoder *encoder, 
 	const struct config *c = encoder->config;
 	const struct kernels *k = encoder->kernels;
 	const struct layer_weights *w = &encoder->weights->layer[layer];
+	const struct layer_linears *l = &encoder->linear[layer];
 	struct layer_state *s = &ws->layer[layer];
 	real *d_a = ws->d[D_Y], *d_t = ws->d[D_T], *d_g = ws->d[D_WIDE], *d_o = ws->d[D_WIDE];
 
@@ -52,13 +53,13 @@ static void layer_rest_bwd(struct workspace *ws, const struct encoder *encoder, 
 	/* t = g W2^T + b2 */
 	if (grads != NULL)
 		linear_bwd_w(ws, encoder, grads->f2_w, grads->f2_b, d_t, s->g, rows, c->D, c->F);
-	gemm_nn(k, d_g, d_t, w->f2_w, rows, c->F, c->D, GEMM_SET, ws->gemm_scratch);
+	linear_bwd_x(&l->f2, k, d_g, d_t, rows, GEMM_SET, ws->scratch);
 	/* g = act(h) */
 	k->mul(d_g, s->slope, (size_t)rows * (size_t)c->F);
 	/* h = a W1^T + b1 */
 	if (grads != NULL)
 		linear_bwd_w(ws, encoder, grads->f1_w, grads->f1_b, d_g, s->a, rows, c->F, c->D);
-	gemm_nn(k, d_a, d_g, w->f1_w, rows, c->D, c->F, GEMM_ADD, ws->gemm_scratch);
+	linear_bwd_x(&l->f1, k, d_a, d_g, rows, GEMM_ADD, ws->scratch);
 	/* a = LayerNorm(dropout(t) + x) */
 	k->norm_bwd(ws->d[D_Y], d_t, grads != NULL ? writable(grads->ln1_w) : NULL,
 		grads != NULL ? writable(grads->ln1_b) : NULL, d_a, s->hat1, s->rstd1, w->ln1_w, rows, c->D,
@@ -66,7 +67,7 @@ static void layer_rest_bwd(struct workspace *ws, const struct encoder *encoder, 
 	/* t = o Wo^T + bo */
 	if (grads != NULL)
 		linear_bwd_w(ws, encoder, grads->o_w, grads->o_b, d_t, s->o, rows, c->D, c->D);
-	gemm_nn(k, d_o, d_t, w->o_w, rows, c->D, c->D, GEMM_SET, ws->gemm_scratch);
+	linear_bwd_x(&l->o, k, d_o, d_t, rows, GEMM_SET, ws->scratch);
 }
 
 static void heads_bwd(struct workspace *ws, const struct encoder *encoder, const struct slice *slice,
@@ -93,8 +94,9 @@ static void project_bwd(struct workspace *ws, const struct encoder *encoder, con
 	int layer, enum peft_site site, real *d_x, real *d_y, const real *x, int rows, const int *ids,
 	real *grad, const struct layer_weights *grads)
 {
-	const struct layer_weights *w = &encoder->weights->layer[layer];
-	const real *const weight[] = {[SITE_QUERY] = w->q_w, [SITE_KEY] = w->k_w, [SITE_VALUE] = w->v_w};
+	const struct layer_linears *l = &encoder->linear[layer];
+	const struct linear *const linear[] = {
+		[SITE_QUERY] = &l->q, [SITE_KEY] = &l->k, [SITE_VALUE] = &l->v};
 	int D = encoder->config->D;
 
 	if (peft_at(encoder, layer, site)) {
@@ -115,7 +117,7 @@ static void project_bwd(struct workspace *ws, const struct encoder *encoder, con
 		linear_bwd_w(ws, encoder, dw[site], db[site], d_y, x, rows, D, D);
 	}
 	if (d_x != NULL)
-		gemm_nn(encoder->kernels, d_x, d_y, weight[site], rows, D, D, GEMM_ADD, ws->gemm_scratch);
+		linear_bwd_x(linear[site], encoder->kernels, d_x, d_y, rows, GEMM_ADD, ws->scratch);
 }
 
 /* rows of `first` go to the first rows of each sequence of out, which is zero elsewhere. */

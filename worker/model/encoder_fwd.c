@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "worker/model/encoder_state.h"
-#include "worker/ops/gemm.h"
 
 /* Where each sequence's rows, probabilities and scores begin; the rows' numbers in the batch. */
 static void lay_out(struct workspace *ws, const struct encoder *encoder, const struct slice *slice)
@@ -71,16 +70,11 @@ static void embed(struct workspace *ws, const struct encoder *encoder, const str
 static void project(struct workspace *ws, const struct encoder *encoder, const struct pass *pass, int layer,
 	enum peft_site site, real *y, const real *x, int rows, const int *ids)
 {
-	const struct layer_weights *w = &encoder->weights->layer[layer];
-	const struct layer_panels *p =
-		encoder->panels != NULL ? &encoder->panels[layer] : &(struct layer_panels){0};
-	const real *const weight[] = {[SITE_QUERY] = w->q_w, [SITE_KEY] = w->k_w, [SITE_VALUE] = w->v_w};
-	const real *const bias[] = {[SITE_QUERY] = w->q_b, [SITE_KEY] = w->k_b, [SITE_VALUE] = w->v_b};
-	const real *const panels[] = {[SITE_QUERY] = p->q, [SITE_KEY] = p->k, [SITE_VALUE] = p->v};
-	int D = encoder->config->D;
+	const struct layer_linears *l = &encoder->linear[layer];
+	const struct linear *const linear[] = {
+		[SITE_QUERY] = &l->q, [SITE_KEY] = &l->k, [SITE_VALUE] = &l->v};
 
-	linear_fwd(
-		encoder->kernels, y, x, rows, weight[site], bias[site], panels[site], D, D, ws->gemm_scratch);
+	linear_fwd(linear[site], encoder->kernels, y, x, rows, ws->scratch);
 	if (peft_at(encoder, layer, site)) {
 		struct peft_call call = peft_call_of(ws, encoder, pass, layer, site, rows, ids);
 
@@ -118,19 +112,18 @@ static void layer_rest(struct workspace *ws, const struct encoder *encoder, cons
 	const struct config *c = encoder->config;
 	const struct kernels *k = encoder->kernels;
 	const struct layer_weights *w = &encoder->weights->layer[layer];
-	const struct layer_panels *p =
-		encoder->panels != NULL ? &encoder->panels[layer] : &(struct layer_panels){0};
+	const struct layer_linears *l = &encoder->linear[layer];
 	struct layer_state *s = &ws->layer[layer];
 	real *g = s->g != NULL ? s->g : ws->d[0];
 	real eps = (real)c->layer_norm_eps;
 
-	linear_fwd(k, s->hat1, s->o, rows, w->o_w, w->o_b, p->o, c->D, c->D, ws->gemm_scratch);
+	linear_fwd(&l->o, k, s->hat1, s->o, rows, ws->scratch);
 	k->norm_fwd(s->a, s->hat1, s->rstd1, s->hat1, residual, w->ln1_w, w->ln1_b, rows, c->D, eps, ids,
 		dropout_at(pass, c->hidden_dropout, layer, DROP_ATTENTION_OUT));
-	linear_fwd(k, g, s->a, rows, w->f1_w, w->f1_b, p->f1, c->F, c->D, ws->gemm_scratch);
+	linear_fwd(&l->f1, k, g, s->a, rows, ws->scratch);
 	k->activation(g, pass->train ? s->slope : NULL, g, (size_t)rows * (size_t)c->F,
 		kernel_activation_of(c->activation));
-	linear_fwd(k, s->hat2, g, rows, w->f2_w, w->f2_b, p->f2, c->D, c->F, ws->gemm_scratch);
+	linear_fwd(&l->f2, k, s->hat2, g, rows, ws->scratch);
 	k->norm_fwd(s->y, s->hat2, s->rstd2, s->hat2, s->a, w->ln2_w, w->ln2_b, rows, c->D, eps, ids,
 		dropout_at(pass, c->hidden_dropout, layer, DROP_FFN_OUT));
 }

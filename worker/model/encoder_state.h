@@ -95,7 +95,7 @@ static inline struct peft_call peft_call_of(const struct workspace *ws, const st
 		.ids = ids,
 		.saved = ws->layer[layer].saved[site],
 		.dropout = dropout_at(pass, encoder->peft->options.dropout, layer, DROP_PEFT + (int)site),
-		.scratch = ws->gemm_scratch,
+		.scratch = ws->scratch.panel,
 		.spare = ws->spare};
 }
 

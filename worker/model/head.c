@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "worker/base/rng.h"
-#include "worker/ops/gemm.h"
+#include "worker/ops/linear.h"
 
 int head_declare(struct head *head, int D, int K, double dropout, struct params *params,
 	const struct kernels *kernels, struct err *err)
@@ -61,21 +61,30 @@ void head_plan(struct head_state *state, const struct head *head, int rows, stru
 		arena, head->kernels->gemm_scratch_reals(MAX(MAX(head->D, rows), head->K)), sizeof(real));
 }
 
+/* y = x W^T + b, with the bias behind its weight in the table. */
+static void dense_fwd(
+	real *y, const real *x, const struct head *head, int weight, int rows, int out, int in, real *scratch)
+{
+	const struct linear linear = {.w = param_w(head->params, weight),
+		.b = param_w(head->params, weight + 1),
+		.out = out,
+		.in = in};
+
+	linear_fwd(&linear, head->kernels, y, x, rows, (struct linear_scratch){.panel = scratch});
+}
+
 void head_fwd(real *logits, struct head_state *state, const struct head *head, const real *h, int rows,
 	const int *ids, struct head_dropouts dropouts)
 {
 	const struct kernels *k = head->kernels;
-	const struct params *p = head->params;
 	int D = head->D, K = head->K;
 
 	memcpy(state->in, h, (size_t)rows * (size_t)D * sizeof(real));
 	k->dropout(state->in, rows, D, ids, dropouts.in);
-	linear_fwd(k, state->mid, state->in, rows, param_w(p, head->dense_w), param_w(p, head->dense_b), NULL,
-		D, D, state->scratch);
+	dense_fwd(state->mid, state->in, head, head->dense_w, rows, D, D, state->scratch);
 	k->activation(state->mid, state->slope, state->mid, (size_t)rows * (size_t)D, KERNEL_TANH);
 	k->dropout(state->mid, rows, D, ids, dropouts.mid);
-	linear_fwd(k, logits, state->mid, rows, param_w(p, head->out_w), param_w(p, head->out_b), NULL, K, D,
-		state->scratch);
+	dense_fwd(logits, state->mid, head, head->out_w, rows, K, D, state->scratch);
 }
 
 void head_bwd(real *d_h, real *grad, struct head_state *state, const struct head *head, const real *d_logits,

@@ -18,6 +18,11 @@ static bool has_avx512(void)
 	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
 	       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
+
+static bool has_bf16(void)
+{
+	return has_avx512() && __builtin_cpu_supports("avx512bf16");
+}
 #endif
 
 /* Widest first. */
@@ -26,6 +31,7 @@ static const struct {
 	bool (*runs_here)(void);
 } tables[] = {
 #if defined(__x86_64__)
+	{&kernels_avx512bf16, has_bf16},
 	{&kernels_avx512, has_avx512},
 	{&kernels_avx2, has_avx2},
 #endif

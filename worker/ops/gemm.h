@@ -1,5 +1,5 @@
 /*
- * gemm: the three products of contiguous row-major matrices, and the linear map, over kernels' general one.
+ * gemm: the three products of contiguous row-major matrices, over kernels' general one.
  *
  *   gemm_nt  C[m, n] (+)= A[m, k] B[n, k]^T   forward of a linear map (B = W)
  *   gemm_nn  C[m, n] (+)= A[m, k] B[k, n]     gradient of its input
@@ -69,17 +69,6 @@ static inline void gemm_tn(const struct kernels *kernels, real *c, const real *a
 	struct gemm g = gemm_of(c, gemm_transposed(a, m), gemm_plain(b, n), m, n, k, scratch);
 
 	g.accumulate = true;
-	kernels->gemm(&g);
-}
-
-/* y[rows, out] = x[rows, in] W[out, in]^T + b (b may be NULL); packed is W in panels, or NULL. */
-static inline void linear_fwd(const struct kernels *kernels, real *y, const real *x, int rows, const real *w,
-	const real *b, const real *packed, int out, int in, real *scratch)
-{
-	struct gemm g = gemm_of(y, gemm_plain(x, in), gemm_transposed(w, in), rows, out, in, scratch);
-
-	g.bias = b;
-	g.packed = packed;
 	kernels->gemm(&g);
 }
 

@@ -1,9 +1,10 @@
 /*
- * One table of kernels, for the instruction set that this compilation is for (-DISA=plain, avx2, avx512).
+ * One table of kernels, for the instruction set that this compilation is for (-DISA=plain, avx2, avx512, avx512bf16).
  */
 #include "worker/ops/kernels.h"
 
 #include "worker/ops/attention_kernel.h"
+#include "worker/ops/bf16_kernel.h"
 #include "worker/ops/gemm_kernel.h"
 #include "worker/ops/kernel_tables.h"
 #include "worker/ops/pointwise_kernel.h"
@@ -19,6 +20,12 @@ const struct kernels EXPAND(kernels_, ISA) = {
 	.gemm_packed_reals = gemm_packed_reals,
 	.gemm_pack = gemm_pack,
 	.gemm = gemm_run,
+#ifdef HAS_BF16
+	.bf16_packed_count = bf16_packed_count,
+	.bf16_scratch_count = bf16_scratch_count,
+	.bf16_pack = bf16_pack,
+	.bf16_gemm = bf16_gemm,
+#endif
 	.activation = activation,
 	.dropout = dropout_rows,
 	.norm_fwd = norm_fwd,

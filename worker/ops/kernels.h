@@ -67,13 +67,22 @@ struct attention {
 };
 
 struct kernels {
-	const char *name; /* "avx512", "avx2", "plain" */
+	const char *name; /* "avx512bf16", "avx512", "avx2", "plain" */
 
 	size_t (*gemm_scratch_reals)(int k);
 	size_t (*gemm_packed_reals)(int n, int k);
 	/* Fill packed from the B of g (b, b_row, b_col, n, k). */
 	void (*gemm_pack)(real *packed, const struct gemm *g);
 	void (*gemm)(const struct gemm *g);
+
+	/*
+	 * The same product with both operands rounded to bfloat16 and float32 sums, for packed B only. All four
+	 * are NULL where the processor has no such instructions. scratch: bf16_scratch_count(m, k).
+	 */
+	size_t (*bf16_packed_count)(int n, int k);
+	size_t (*bf16_scratch_count)(int m, int k);
+	void (*bf16_pack)(uint16_t *packed, const struct gemm *g);
+	void (*bf16_gemm)(const struct gemm *g, const uint16_t *packed, uint16_t *scratch);
 
 	/* y = act(x), slope = act'(x); slope may be NULL; y or slope may be x. n elements. */
 	void (*activation)(real *y, real *slope, const real *x, size_t n, enum kernel_activation which);

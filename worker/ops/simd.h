@@ -82,7 +82,7 @@ static inline real real_exp(real x)
 	float n = t - ROUND;
 	float r = (c - n * LN2_HIGH) - n * LN2_LOW;
 	float p = 1.0f / 720;
-	int32_t bits;
+	uint32_t bits;
 	float scale;
 
 	p = p * r + 1.0f / 120;
@@ -91,7 +91,7 @@ static inline real real_exp(real x)
 	p = p * r + 0.5f;
 	p = p * r + 1.0f;
 	p = p * r + 1.0f;
-	bits = ((int32_t)n + 127) * (1 << 23);
+	bits = (uint32_t)((int32_t)n + 127) << 23; /* unsigned: x may be no number */
 	memcpy(&scale, &bits, sizeof(scale));
 	return x < -87.0f ? 0.0f : p * scale;
 }

@@ -52,6 +52,13 @@ static void add_step(struct fit_state *state, const struct step_result *step)
 	state->tokens += step->tokens;
 }
 
+static int diverged(const struct fit_state *state, struct err *err)
+{
+	return err_set(err, ERR_INVALID_VALUE, "hyperparameters.learning_rate",
+		"the loss is not a number at step %lld: lower learning_rate, amplify or attention",
+		(long long)state->step);
+}
+
 /* Close the epoch: means, validation, selection (best accuracy, earliest on ties). */
 static int end_epoch(const struct fit *fit, struct fit_state *state, struct err *err)
 {
@@ -62,6 +69,8 @@ static int end_epoch(const struct fit *fit, struct fit_state *state, struct err 
 
 	if (rc != 0)
 		return rc;
+	if (!isfinite(score.loss)) /* the epoch's last step did it */
+		return diverged(state, err);
 	*epoch = (struct fit_epoch){.loss = state->sum.loss / state->sum_texts,
 		.ce = state->sum.ce / state->sum_texts,
 		.amplify = state->sum.amplify / state->sum_texts,
@@ -91,9 +100,7 @@ static int one_step(
 	state->step++;
 	state->seconds += seconds_now() - start;
 	if (!isfinite(step.loss) || !isfinite(step.norm))
-		return err_set(err, ERR_INVALID_VALUE, "hyperparameters.learning_rate",
-			"the loss is not a number at step %lld: lower learning_rate, amplify or attention",
-			(long long)state->step);
+		return diverged(state, err);
 	add_step(state, &step);
 	return fit->watch.on_step != NULL
 		       ? fit->watch.on_step(fit->watch.arg, state, &step, state->epochs + 1, err)

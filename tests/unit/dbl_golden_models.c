@@ -1,0 +1,2 @@
+/* The whole tiny models once more in double precision. */
+#include "tests/golden/test_models.c"
