@@ -244,9 +244,11 @@ def half_upload(daemon):
     return sock
 
 
-def test_a_client_that_leaves_leaves_nothing(daemon):
-    half_upload(daemon).close()
-    assert daemon.nothing_staged()
+def test_clients_that_leave_leave_nothing(daemon):
+    """Several, because an end that arrives together with the last bytes is another case for epoll than one that follows."""
+    for _ in range(5):
+        half_upload(daemon).close()
+        assert daemon.nothing_staged()
     assert daemon.names("files") == [] and daemon.get("/v1/files").json["data"] == []
 
 
