@@ -6,6 +6,8 @@ ifeq ($(origin CC),default)
 CC      := gcc
 endif
 B       := build
+# Sub-makes use all processors.
+SUBMAKE  = $(MAKE) --no-print-directory -j$(shell nproc)
 # V=1 shows whole commands.
 PYTHON  ?= python3
 
@@ -36,7 +38,7 @@ SAN_PROGRAMS := $(B)/san/obliviated $(B)/san/obliviate-worker $(B)/san/obliviate
 .DEFAULT_GOAL := all
 
 all: deps ## Build the three programs (installs the libraries by name where they are missing)
-	@$(MAKE) --no-print-directory programs
+	@$(SUBMAKE) programs
 
 .PHONY: programs
 programs: $(PROGRAMS)
@@ -138,7 +140,7 @@ $(B)/tests/unit/dbl_%: tests/unit/dbl_%.c $(B)/dbl/libworker.a $(B)/dbl/libcommo
 		$(B)/dbl/libworker.a $(B)/dbl/libcommon.a -lcmocka $(WORKER_LIBS)
 
 unit: test-deps ## Run the unit and golden tests only
-	@$(MAKE) --no-print-directory $(UNIT_BIN)
+	@$(SUBMAKE) $(UNIT_BIN)
 	@sh tests/run.sh $(UNIT_BIN)
 
 # The virtual environment of the API tests: pytest, openai, a browser driver; no PyTorch.
@@ -149,11 +151,11 @@ $(VENV)/.ready: tests/requirements.txt
 	@touch $@
 
 test: test-deps ## Run all tests but the oracles (ASan and UBSan on)
-	@$(MAKE) --no-print-directory programs san $(UNIT_BIN) $(VENV)/.ready
+	@$(SUBMAKE) programs san $(UNIT_BIN) $(VENV)/.ready
 	@sh tests/run.sh $(UNIT_BIN) --pytest $(VENV)/bin/python tests/api tests/cases tests/e2e tests/fault tests/lint
 
 oracle: test-deps ## Compare with the real PyTorch, transformers, peft and tokenizers (several GB of packages)
-	@$(MAKE) --no-print-directory programs $(B)/oracle/probe $(B)/oracle/export $(B)/oracle/venv/.ready
+	@$(SUBMAKE) programs $(B)/oracle/probe $(B)/oracle/export $(B)/oracle/venv/.ready
 	@sh tests/run.sh --pytest $(B)/oracle/venv/bin/python tests/oracle
 
 $(B)/oracle/venv/.ready: tests/oracle/requirements.txt
@@ -175,11 +177,11 @@ golden: $(B)/oracle/venv/.ready ## Make the golden files of tests/golden again (
 # --- everything else --------------------------------------------------------------------------------
 
 demo: deps ## The main job on real input: plant, train undefended and defended, compare (KEEP=0 stops at the end)
-	@$(MAKE) --no-print-directory programs
+	@$(SUBMAKE) programs
 	@KEEP=$(KEEP) sh deploy/demo.sh
 
 bench: test-deps ## Measure training speed beside PyTorch in one run
-	@$(MAKE) --no-print-directory programs $(B)/oracle/probe $(B)/oracle/venv/.ready
+	@$(SUBMAKE) programs $(B)/oracle/probe $(B)/oracle/venv/.ready
 	$(B)/oracle/venv/bin/python tests/bench/bench.py
 
 lint: ## clang-format, clang-tidy, cppcheck, layer rule, shellcheck
