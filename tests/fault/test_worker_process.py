@@ -4,14 +4,15 @@ import contextlib
 import fcntl
 import json
 import os
-import pathlib
 import signal
 import subprocess
 import time
 
 import pytest
 
-WORKER = pathlib.Path(__file__).resolve().parents[2] / "build/san/obliviate-worker"
+from harness import BIN
+
+WORKER = BIN / "obliviate-worker"
 
 
 @pytest.fixture
