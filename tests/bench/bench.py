@@ -127,6 +127,7 @@ def summarize(data, results):
         table.append({
             "data": data, "program": program, "batching": batching,
             "tokens_per_second": statistics.median(r["tokens_per_second"] for r in rounds),
+            "tokens_per_cpu_second": statistics.median(r["tokens"] / r["cpu_seconds"] for r in rounds),
             "steps_per_second": statistics.median(r["steps_per_second"] for r in rounds),
             "peak_rss_mib": max(r["peak_rss_bytes"] for r in rounds) / 2**20,
             "ratio": statistics.median(ratios), "ratio_low": min(ratios), "ratio_high": max(ratios),
@@ -136,14 +137,22 @@ def summarize(data, results):
 
 
 def markdown(table):
-    lines = ["| data | program | batches | tokens/s | steps/s | peak RSS MiB | ours is faster by |",
-             "| --- | --- | --- | --- | --- | --- | --- |"]
+    lines = ["| data | program | batches | tokens/s | tokens/CPU s | steps/s | peak RSS MiB | ours is faster by |",
+             "| --- | --- | --- | --- | --- | --- | --- | --- |"]
     for row in table:
         ratio = "" if row["program"] == "ours" else (
             f"{row['ratio']:.2f} ({row['ratio_low']:.2f}-{row['ratio_high']:.2f})")
         lines.append(f"| {row['data']} | {row['program']} | {row['batching']} | {row['tokens_per_second']:.0f} | "
-                     f"{row['steps_per_second']:.2f} | {row['peak_rss_mib']:.0f} | {ratio} |")
+                     f"{row['tokens_per_cpu_second']:.0f} | {row['steps_per_second']:.2f} | {row['peak_rss_mib']:.0f} | {ratio} |")
     return "\n".join(lines)
+
+
+def warn_when_busy():
+    """PyTorch's threads wait for each other by spinning: on a busy machine it looks many times too slow."""
+    busy, processors = os.getloadavg()[0], os.cpu_count()
+    if busy > processors / 4:
+        print(f"warning: load {busy:.1f} on {processors} processors; these figures are of no use", file=sys.stderr)
+    return busy
 
 
 def cpu_name():
@@ -161,13 +170,14 @@ def main():
     parser.add_argument("--model", default="minilm")
     parser.add_argument("--data", nargs="+", choices=sorted(DATA), default=available())
     arguments = parser.parse_args()
+    load = warn_when_busy()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         known = {"minilm": models.minilm, models.ROBERTA_BASE.name: lambda: roberta_base_shape(work)}
         model = known.get(arguments.model, lambda: Path(arguments.model))()
         table = [row for data in arguments.data for row in summarize(data, measure(data, model, arguments, work))]
     report = {"model": arguments.model, "threads": arguments.threads, "rounds": arguments.rounds,
-              "steps": arguments.steps, "cpu": cpu_name(), "table": table}
+              "steps": arguments.steps, "cpu": cpu_name(), "load": load, "table": table}
     (ROOT / "build").mkdir(exist_ok=True)
     (ROOT / "build" / "bench.json").write_text(json.dumps(report, indent=2) + "\n")
     print(f"\n{arguments.model}, {arguments.threads} threads, {arguments.rounds} rounds, {report['cpu']}\n")

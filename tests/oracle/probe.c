@@ -6,7 +6,8 @@
  *   hidden  hidden.I [tokens, D] for I = 0 (embeddings) .. L, and logits [rows, labels]
  *   grad    loss.{total,ce,amplify,attention} and grad.NAME of every trained tensor, dropout off
  *   train   trace.{loss,ce,amplify,attention,learning_rate,grad_norm} [steps] and tensor.NAME, dropout off
- *   bench   trains with dropout; one JSON line {seconds, tokens, steps, peak_rss_bytes} on stdout
+ *   bench   trains with dropout; one JSON line on stdout: {seconds, cpu_seconds, tokens, steps,
+ *          peak_rss_bytes}
  *
  * Request: command, model (directory), tensors and out (safetensors), threads, kernels, rows (lists of
  * token ids), second, classes, labels, r, alpha, and for training batches (lists of row numbers),
@@ -429,21 +430,22 @@ static void command_train(struct probe *probe)
 
 /* --- bench --------------------------------------------------------------------------------------- */
 
-static double seconds_now(void)
+static double seconds_of(clockid_t clock)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(clock, &now);
 	return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static void print_speed(double seconds, long tokens, size_t steps)
+static void print_speed(double seconds, double cpu_seconds, long tokens, size_t steps)
 {
 	struct rusage usage;
 
 	getrusage(RUSAGE_SELF, &usage);
-	printf("{\"seconds\": %.6f, \"tokens\": %ld, \"steps\": %zu, \"peak_rss_bytes\": %ld}\n", seconds,
-		tokens, steps, usage.ru_maxrss * 1024);
+	printf("{\"seconds\": %.6f, \"cpu_seconds\": %.6f, \"tokens\": %ld, \"steps\": %zu, "
+	       "\"peak_rss_bytes\": %ld}\n",
+		seconds, cpu_seconds, tokens, steps, usage.ru_maxrss * 1024);
 }
 
 /* The first `warm` batches are not timed. */
@@ -457,7 +459,7 @@ static void command_bench(struct probe *probe)
 	struct step_result result;
 	struct trainer trainer;
 	struct err err = {0};
-	double start = 0;
+	double start = 0, start_cpu = 0;
 	long tokens = 0;
 
 	draw_tensors(probe);
@@ -465,12 +467,15 @@ static void command_bench(struct probe *probe)
 		     &trainer, &probe->model, &options, probe->par, (int)most, probe->corpus.longest, &err),
 		&err);
 	for (size_t step = 0; step < steps; step++) {
-		if (step == warm)
-			start = seconds_now();
+		if (step == warm) {
+			start = seconds_of(CLOCK_MONOTONIC);
+			start_cpu = seconds_of(CLOCK_PROCESS_CPUTIME_ID);
+		}
 		one_step(probe, &trainer, &result, rows, batches, step);
 		tokens += step >= warm ? result.tokens : 0;
 	}
-	print_speed(seconds_now() - start, tokens, steps - warm);
+	print_speed(seconds_of(CLOCK_MONOTONIC) - start, seconds_of(CLOCK_PROCESS_CPUTIME_ID) - start_cpu,
+		tokens, steps - warm);
 	trainer_done(&trainer);
 	free(rows);
 }
