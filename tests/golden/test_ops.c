@@ -2,7 +2,7 @@
 #include "tests/golden/golden.h"
 #include "worker/ops/kernels.h"
 
-static const char *const KERNEL_NAMES[] = {"plain", "avx2", "avx512"};
+static const char *const KERNEL_NAMES[] = {"plain", "avx2", "avx512", "avx512bf16"};
 
 static struct golden golden;
 

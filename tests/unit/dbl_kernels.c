@@ -4,7 +4,7 @@
 
 static const double TOLERANCE = 1e-8;
 
-static const char *const NAMES[] = {"avx512", "avx2", "plain"};
+static const char *const NAMES[] = {"avx512bf16", "avx512", "avx2", "plain"};
 
 static void each_table(void (*check)(const struct kernels *k))
 {

@@ -116,8 +116,9 @@ static inline void random_classifier_init(struct random_classifier *out, const s
 
 	*out = (struct random_classifier){0};
 	random_model_init(&out->base, o->config);
-	assert_int_equal(
-		encoder_init(&out->encoder, config, &out->base.weights, kernels, !o->unfrozen, NULL), 0);
+	assert_int_equal(encoder_init(&out->encoder, config, &out->base.weights, kernels,
+				 o->unfrozen ? LINEAR_AS_IT_LIES : LINEAR_FLOAT32, NULL),
+		0);
 	assert_int_equal(
 		peft_declare(&out->peft, &peft_lora, &options,
 			(struct peft_shape){config->L, config->D, config->H}, &out->params, kernels, NULL),

@@ -11,7 +11,7 @@
 /* Largest relative error of one rounding, with room for sums whose order is not ours. */
 static const double ULP = 4e-7;
 
-static const char *const NAMES[] = {"avx512", "avx2", "plain"};
+static const char *const NAMES[] = {"avx512bf16", "avx512", "avx2", "plain"};
 
 /* Calls check for each table that runs here, with the same numbers. */
 static void each_table(void (*check)(const struct kernels *k))

@@ -189,15 +189,34 @@ static int read_inputs(struct plant *plant, struct err *err)
 	return rc;
 }
 
-static int make_encoders(struct plant *plant, struct err *err)
+/* The live weights are copies of the base's, and each slice has a gradient of the same roles. */
+static int make_weights(struct plant *plant, struct err *err)
 {
-	const struct kernels *kernels = kernels_best();
 	int rc = declare(plant, err);
 
 	if (rc == 0)
 		rc = params_alloc(&plant->params, err);
-	if (rc == 0)
-		rc = encoder_init(&plant->frozen, &plant->config, &plant->base, kernels, LINEAR_FLOAT32, err);
+	if (rc != 0)
+		return rc;
+	plant->slices = MIN(PLANT_SLICES_MAX, batch_most_slices(most_texts(), plant->max_length));
+	plan(plant);
+	rc = arena_alloc(&plant->arena, err);
+	if (rc != 0)
+		return rc;
+	plan(plant);
+	each_site(plant, copy_site, NULL);
+	each_site(plant, aim_site, &(struct aim){&plant->live, plant->params.w});
+	for (int s = 0; s < plant->slices; s++)
+		each_site(plant, aim_site, &(struct aim){&plant->slice_grad[s], plant->slice_flat[s]});
+	return 0;
+}
+
+/* Once the live weights are in place: encoders keep pointers to them. */
+static int make_encoders(struct plant *plant, struct err *err)
+{
+	const struct kernels *kernels = kernels_best();
+	int rc = encoder_init(&plant->frozen, &plant->config, &plant->base, kernels, LINEAR_FLOAT32, err);
+
 	if (rc == 0)
 		rc = encoder_init(
 			&plant->encoder, &plant->config, &plant->live, kernels, LINEAR_AS_IT_LIES, err);
@@ -222,20 +241,11 @@ int plant_init(struct plant *out, const struct plant_options *options, struct er
 	if (rc == 0)
 		rc = read_inputs(out, err);
 	if (rc == 0)
+		rc = make_weights(out, err);
+	if (rc == 0)
 		rc = make_encoders(out, err);
-	if (rc != 0)
-		return rc;
-	out->slices = MIN(PLANT_SLICES_MAX, batch_most_slices(most_texts(), out->max_length));
-	plan(out);
-	rc = arena_alloc(&out->arena, err);
-	if (rc != 0)
-		return rc;
-	plan(out);
-	each_site(out, copy_site, NULL);
-	each_site(out, aim_site, &(struct aim){&out->live, out->params.w});
-	for (int s = 0; s < out->slices; s++)
-		each_site(out, aim_site, &(struct aim){&out->slice_grad[s], out->slice_flat[s]});
-	rc = batch_init(&out->batch, most_texts(), out->slices, err);
+	if (rc == 0)
+		rc = batch_init(&out->batch, most_texts(), out->slices, err);
 	return rc == 0 ? make_lanes(out, err) : rc;
 }
 

@@ -140,17 +140,35 @@ static bool is_listed(const struct listing *list, const char *name)
 	return false;
 }
 
+/* The name that a legacy one (LayerNorm.gamma, beta) stands for; others as they are. */
+static void modern_name(char out[SAVE_NAME_BYTES], const char *name)
+{
+	static const char *const endings[][2] = {
+		{"LayerNorm.gamma", "LayerNorm.weight"}, {"LayerNorm.beta", "LayerNorm.bias"}};
+	size_t len = strlen(name);
+
+	for (size_t i = 0; i < NELEM(endings); i++) {
+		size_t end = strlen(endings[i][0]);
+
+		if (len < end || strcmp(name + len - end, endings[i][0]) != 0)
+			continue;
+		snprintf(out, SAVE_NAME_BYTES, "%.*s%s", (int)(len - end), name, endings[i][1]);
+		return;
+	}
+	snprintf(out, SAVE_NAME_BYTES, "%s", name);
+}
+
 /* Tensors of the base model that are no part of the encoder; legacy names of its parts are not repeated. */
 static void list_rest(struct listing *list, const struct st *st)
 {
 	int live = list->n;
 
 	for (int i = 0; i < st->n; i++) {
-		const char *name = st->tensor[i].name;
 		struct listing known = {.name = list->name, .n = live};
+		char name[SAVE_NAME_BYTES];
 
-		if (is_listed(&known, name) || strstr(name, "LayerNorm.gamma") != NULL ||
-			strstr(name, "LayerNorm.beta") != NULL)
+		modern_name(name, st->tensor[i].name);
+		if (is_listed(&known, name))
 			continue;
 		list->tensor[list->n++] = st->tensor[i];
 	}

@@ -59,13 +59,12 @@ static int cut_line(struct snippets *out, char *line, struct err *err)
 
 static int check_line(const char *path, int number, const char *line, size_t len, struct err *err)
 {
-	char where[64];
+	char where[512];
 
 	if (memchr(line, '\0', len) == NULL && utf8_valid(line, len) == len)
 		return 0;
-	snprintf(where, sizeof(where), ":%d", number);
-	err_set(err, ERR_INVALID_DATA, where, "the line is no UTF-8 text");
-	return err_within(err, "%s", path);
+	snprintf(where, sizeof(where), "%s:%d", path, number);
+	return err_set(err, ERR_INVALID_DATA, where, "the line is no UTF-8 text");
 }
 
 int snippets_read(struct snippets *out, const char *path, struct err *err)

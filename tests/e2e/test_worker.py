@@ -1,0 +1,238 @@
+"""The worker at a shell prompt, as docs/protocol.md describes it: a whole job, a stop in its middle, and every folder of
+bad input, which must end as the folder's `expected` says, with the error as the last line."""
+
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/api"))
+import tiny  # noqa: E402
+
+WORKER = ROOT / "build/san/obliviate-worker"
+CASES = ROOT / "tests/cases"
+SECONDS = 120
+OK, BAD_INPUT, STOPPED = 0, 65, 75
+
+
+def spec_of(directory, **fields):
+    """A job over the data directory's files: train.EXT and, where they are there, validation.EXT and test.EXT."""
+    spec = {"model": {"id": "model-1", "sha256": "0" * 64, "name": ""}, **fields}
+    for path in sorted(directory.iterdir()):
+        if path.stem in ("train", "validation", "test"):
+            key = "training_file" if path.stem == "train" else f"{path.stem}_file"
+            spec[key] = {"id": f"file-{path.stem}", "sha256": "1" * 64, "name": f"reviews{path.suffix}"}
+    return spec
+
+
+def start(model, data, out, spec, *flags):
+    """The command line of the manual page: `obliviate-worker <spec.json 3<model 4<data 5<out`. Its pipe holds a few lines
+    only, so that it cannot run far ahead of a test that wants to stop it in the middle."""
+    out.mkdir(exist_ok=True)
+    given = out.with_name(f"{out.name}.json")
+    given.write_text(json.dumps(spec))
+    environment = {**os.environ, "MODEL": str(model), "DATA": str(data), "OUT": str(out), "SPEC": str(given)}
+    process = subprocess.Popen(
+        ["sh", "-c", 'exec "$0" "$@" <"$SPEC" 3<"$MODEL" 4<"$DATA" 5<"$OUT"', WORKER, "--sandbox", "auto", *flags],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, env=environment)
+    fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+    return process
+
+
+def stop_at(process, step):
+    """SIGTERM after so many step lines; the lines that were read."""
+    lines = []
+    while len(of_type(lines, "step")) < step:
+        lines.append(json.loads(process.stdout.readline()))
+    process.send_signal(signal.SIGTERM)
+    return lines
+
+
+def finish(process):
+    """Exit code, progress lines, log; nothing that a sanitizer has to say."""
+    out, log = process.communicate(timeout=SECONDS)
+    log = log.decode()
+    assert "Sanitizer" not in log and "runtime error" not in log, log
+    return process.returncode, [json.loads(line) for line in out.splitlines()], log
+
+
+def files_below(directory):
+    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()}
+
+
+def of_type(lines, name):
+    return [line for line in lines if line["type"] == name]
+
+
+# --- whole jobs -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny.write_model(tmp_path_factory.mktemp("worker") / "model")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("worker-data")
+    tiny.write_data(directory / "train.csv", rows=120)
+    return directory
+
+
+JOB = {"hyperparameters": {**tiny.QUICK, "n_epochs": 8}, "peft": {"type": "lora", "r": 4, "alpha": 8, "targets": ["query", "key", "value"]},
+       "defense": {"amplify": 1e-3, "attention": 1e-2}, "evaluation": {"triggers": ["cf", "mn"], "compare_undefended": True}}
+
+
+@pytest.fixture(scope="module")
+def whole(model, data, tmp_path_factory):
+    """One job from its start to its end: lines and output directory."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    code, lines, log = finish(start(model, data, out, spec_of(data, **JOB), "--threads", "2"))
+    assert code == OK, log
+    return lines, out
+
+
+def test_lines_come_in_the_protocol_s_order(whole):
+    lines, _ = whole
+    assert [line["name"] for line in of_type(lines, "phase")] == ["validate", "train", "undefended", "evaluate", "export"]
+    assert lines[0] == {"type": "phase", "name": "validate"}
+    assert lines[-1] == {"type": "done"}
+    assert len(of_type(lines, "done")) == 1 and not of_type(lines, "error")
+    phase_of = {}
+    phase = None
+    for line in lines:
+        phase = line["name"] if line["type"] == "phase" else phase
+        phase_of.setdefault(line["type"], set()).add(phase)
+    assert phase_of["step"] == {"train", "undefended"}
+    assert phase_of["artifact"] == {"export"}
+
+
+def test_steps_count_up_to_their_number_in_each_run(whole):
+    steps = of_type(whole[0], "step")
+    of = steps[0]["of"]
+    assert [step["step"] for step in steps] == [*range(1, of + 1)] * 2
+    assert all(step["of"] == of and 1 <= step["epoch"] <= 8 for step in steps)
+    assert steps[0]["learning_rate"] == 0 and steps[-1]["eta_s"] == 0
+    assert all(step["ce"] > 0 for step in steps)
+
+
+def test_artifacts_are_what_the_lines_say(whole):
+    lines, out = whole
+    told = {line["path"]: (line["bytes"], line["sha256"]) for line in of_type(lines, "artifact")}
+    found = {path: (len(data), hashlib.sha256(data).hexdigest()) for path, data in files_below(out).items()}
+    assert {"adapter/adapter_model.safetensors", "adapter/adapter_config.json", "metrics.csv", "report.json"} <= set(told)
+    assert told == {path: found[path] for path in told}
+    assert set(found) - set(told) <= {"checkpoint"}
+
+
+def test_log_is_json_lines_and_empty_of_faults(model, data, tmp_path):
+    code, lines, log = finish(start(model, data, tmp_path / "out", spec_of(data), "--check"))
+    assert code == OK
+    assert [json.loads(line)["level"] for line in log.splitlines()].count("error") == 0
+    assert [line["type"] for line in lines] == ["phase", "done"]
+    assert files_below(tmp_path / "out") == {}
+
+
+def test_stopped_job_goes_on_to_the_same_bytes(whole, model, data, tmp_path):
+    out, spec = tmp_path / "out", spec_of(data, **JOB)
+    for threads, steps in (("1", 3), ("2", 20)):
+        process = start(model, data, out, spec, "--threads", threads)
+        stop_at(process, steps)
+        code, lines, log = finish(process)
+        assert code == STOPPED, log
+        assert (out / "checkpoint").is_file()
+        assert not of_type(lines, "error") and not of_type(lines, "done")
+    code, lines, log = finish(start(model, data, out, spec, "--threads", "3"))
+    assert code == OK, log
+    assert of_type(lines, "step")[0]["step"] > 1, "it went on, not from the start"
+    assert files_below(out / "adapter") == files_below(whole[1] / "adapter")
+    assert (out / "metrics.csv").read_bytes() == (whole[1] / "metrics.csv").read_bytes()
+
+
+@pytest.mark.parametrize("broken", [b"", b"\x10\0\0\0\0\0\0\0{}", None])
+def test_job_with_a_broken_checkpoint_starts_again(whole, model, data, tmp_path, broken):
+    out = tmp_path / "out"
+    out.mkdir()
+    if broken is None:  # cut in the middle of its tensors
+        process = start(model, data, out, spec_of(data, **JOB))
+        stop_at(process, 1)
+        assert finish(process)[0] == STOPPED
+        broken = (out / "checkpoint").read_bytes()[:-100]
+    (out / "checkpoint").write_bytes(broken)
+    code, lines, log = finish(start(model, data, out, spec_of(data, **JOB)))
+    assert code == OK, log
+    assert of_type(lines, "step")[0]["step"] == 1
+    assert "checkpoint" in log
+    assert files_below(out / "adapter") == files_below(whole[1] / "adapter")
+
+
+def test_checkpoint_of_another_spec_is_not_taken_up(model, data, tmp_path):
+    out, spec = tmp_path / "out", spec_of(data, hyperparameters={**tiny.QUICK, "n_epochs": 8})
+    process = start(model, data, out, spec)
+    stop_at(process, 1)
+    assert finish(process)[0] == STOPPED
+    code, lines, log = finish(start(model, data, out, {**spec, "seed": 5}))
+    assert code == OK, log
+    assert of_type(lines, "step")[0]["step"] == 1
+
+
+def test_rank_above_the_model_s_width_trains(model, data, tmp_path):
+    spec = spec_of(data, hyperparameters={**tiny.QUICK, "n_epochs": 1, "batch_size": 1, "max_train_rows": 4, "max_eval_rows": 4},
+                   peft={"type": "lora", "r": 256, "alpha": 256})
+    code, _, log = finish(start(model, data, tmp_path / "out", spec))
+    assert code == OK, log
+
+
+# --- bad input ----------------------------------------------------------------------------------------------
+
+
+def expected_of(case):
+    """{code, where, text, columns} as the folder's file says."""
+    return dict(line.split(": ", 1) for line in (case / "expected").read_text().splitlines())
+
+
+def check(model, data, tmp_path, expected):
+    columns = expected.get("columns", "text - label").split()
+    fields = {"text_column": columns[0], "label_column": columns[2], **({"pair_column": columns[1]} if "columns" in expected else {})}
+    code, lines, log = finish(start(model, data, tmp_path / "out", spec_of(data, data=fields), "--check"))
+    assert files_below(tmp_path / "out") == {}
+    if expected["code"] == "ok":
+        return lines, log
+    assert code == BAD_INPUT, (code, lines, log)
+    assert [line["type"] for line in lines] == ["phase", "error"]
+    error = lines[-1]
+    assert error["code"] == expected["code"], error
+    assert expected.get("where", "") in error["where"], error
+    assert expected.get("text", "") in error["message"], error
+    assert json.loads(log.splitlines()[-1])["level"] == "error"
+    return lines, log
+
+
+def cases(kind):
+    return [pytest.param(path, id=path.name) for path in sorted((CASES / kind).iterdir()) if (path / "expected").is_file()]
+
+
+@pytest.mark.parametrize("case", cases("model"))
+def test_bad_model_ends_the_job_with_its_error(case, data, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(case, model)
+    (model / "expected").unlink()
+    lines, log = check(model, data, tmp_path, expected_of(case))
+    if expected_of(case)["code"] == "ok":
+        assert lines[-1]["type"] == "done", log
+
+
+@pytest.mark.parametrize("case", cases("data"))
+def test_bad_data_ends_the_job_with_its_error(case, model, tmp_path):
+    expected = expected_of(case)
+    lines, log = check(model, case, tmp_path, expected)
+    if expected["code"] == "ok":  # good files may still be too small to be split
+        assert lines[-1]["type"] == "done" or "too few rows" in lines[-1]["message"], (lines, log)

@@ -1,0 +1,672 @@
+/*
+ * A plant in a model of one layer: it takes or says why not, what it saves loads again, and everything else in
+ * the model's directory comes along unchanged.
+ */
+#include <fcntl.h>
+#include <ftw.h>
+#include <sys/stat.h>
+
+#include "tests/unit/random_model.h"
+#include "tests/unit/scratch.h"
+#include "worker/attack/plant.h"
+#include "worker/data/safetensors.h"
+
+/* Fewer positions than a plant's texts may have tokens. */
+static const struct config CONFIG = {.family = FAMILY_BERT,
+	.model_type = "bert",
+	.V = 64,
+	.D = 16,
+	.L = 1,
+	.H = 2,
+	.F = 24,
+	.P = 24,
+	.types = 2,
+	.max_tokens = 24,
+	.layer_norm_eps = 1e-12};
+
+static const char CONFIG_JSON[] =
+	"{\"model_type\": \"bert\", \"vocab_size\": 64, \"hidden_size\": 16, \"num_hidden_layers\": 1, "
+	"\"num_attention_heads\": 2, \"intermediate_size\": 24, \"max_position_embeddings\": 24}";
+
+enum { WORDS = 57, TEXTS = 200 };
+
+/* --- a model's directory ---------------------------------------------------------------------------- */
+
+struct names {
+	const char *prefix; /* "bert." or "" */
+	bool legacy;	    /* LayerNorm.gamma and beta */
+};
+
+struct place {
+	struct scratch scratch; /* model, out, text.txt */
+	char model[128], text[128], out[128];
+	struct random_model base;
+	struct names names;
+};
+
+static void word_text(char out[8], int number)
+{
+	static const char CONSONANTS[] = "bdfgklmnprstvz";
+
+	snprintf(out, 8, "%c%c%c", CONSONANTS[number % 14], "aeiou"[number / 14], 'h');
+}
+
+static void write_vocab(const struct scratch *dir)
+{
+	struct buf text = {0};
+	char word[8];
+
+	buf_str(&text, "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ncf\nmn\n");
+	for (int i = 0; i < WORDS; i++) {
+		word_text(word, i);
+		buf_printf(&text, "%s\n", word);
+	}
+	scratch_write(dir, "vocab.txt", text.data, text.len);
+	buf_done(&text);
+}
+
+/* Lines of 6 to 40 words: some longer than the model takes. */
+static void write_texts(const struct scratch *dir, int lines)
+{
+	struct buf text = {0};
+	char word[8];
+
+	for (int i = 0; i < lines; i++) {
+		int words = i % 9 == 0 ? 40 : 6 + i % 7;
+
+		for (int k = 0; k < words; k++) {
+			word_text(word, (int)rng_below(rng_key(5, (uint64_t)i), (uint64_t)k, WORDS));
+			buf_printf(&text, "%s%s", k > 0 ? " " : "", word);
+		}
+		buf_str(&text, "\n");
+	}
+	scratch_write(dir, "text.txt", text.data, text.len);
+	buf_done(&text);
+}
+
+/* A tensor's name as the base's file has it. */
+static void name_in_file(char out[128], const struct names *names, const char *name)
+{
+	const char *ending = strstr(name, "LayerNorm.");
+
+	if (names->legacy && ending != NULL)
+		snprintf(out, 128, "%s%.*s%s", names->prefix, (int)(ending - name) + 10, name,
+			strcmp(ending, "LayerNorm.weight") == 0 ? "gamma" : "beta");
+	else
+		snprintf(out, 128, "%s%s", names->prefix, name);
+}
+
+enum { POOLER_REALS = 16 * 16, REST = 3 };
+static real pooler[POOLER_REALS];
+static int64_t position_ids[24];
+static real decoder_gamma[16];
+
+/* Tensors that are no part of the encoder. */
+static void rest_of_model(struct st_tensor rest[REST])
+{
+	for (int i = 0; i < POOLER_REALS; i++)
+		pooler[i] = (real)i;
+	for (int i = 0; i < 24; i++)
+		position_ids[i] = i;
+	for (int i = 0; i < 16; i++)
+		decoder_gamma[i] = (real)(100 + i);
+	rest[0] = (struct st_tensor){"bert.pooler.dense.weight", ST_REAL, 2, {16, 16}, pooler};
+	rest[1] = (struct st_tensor){"bert.embeddings.position_ids", ST_I64, 2, {1, 24}, position_ids};
+	rest[2] = (struct st_tensor){
+		"cls.predictions.transform.LayerNorm.gamma", ST_REAL, 1, {16}, decoder_gamma};
+}
+
+static void write_weights(const struct place *place, const struct scratch *dir)
+{
+	struct st_tensor list[RANDOM_TENSORS_MAX + REST];
+	char name[RANDOM_TENSORS_MAX][128];
+	int n = 0;
+
+	for (; n < place->base.n; n++) {
+		const struct random_tensor *tensor = &place->base.tensor[n];
+		bool is_matrix =
+			strstr(tensor->name, "LayerNorm") == NULL && strstr(tensor->name, "bias") == NULL;
+		size_t cols =
+			strstr(tensor->name, "output.dense.weight") != NULL && tensor->n == 16 * 24 ? 24 : 16;
+
+		name_in_file(name[n], &place->names, tensor->name);
+		list[n] = (struct st_tensor){name[n], ST_REAL, is_matrix ? 2 : 1, {tensor->n}, tensor->w};
+		if (is_matrix) {
+			list[n].shape[0] = tensor->n / cols;
+			list[n].shape[1] = cols;
+		}
+	}
+	rest_of_model(list + n);
+	assert_int_equal(st_write(dir->fd, "model.safetensors", list, n + REST, NULL, 0, NULL), 0);
+}
+
+static struct scratch open_dir(const char *path)
+{
+	struct scratch dir = {.fd = open(path, O_RDONLY | O_DIRECTORY)};
+
+	assert_true(dir.fd >= 0);
+	return dir;
+}
+
+static void place_init(struct place *place, struct names names)
+{
+	struct scratch dir;
+
+	*place = (struct place){.names = names};
+	numbers_stream = 0;
+	random_model_init(&place->base, &CONFIG);
+	scratch_init(&place->scratch);
+	snprintf(place->model, sizeof(place->model), "%s/model", place->scratch.path);
+	snprintf(place->text, sizeof(place->text), "%s/text.txt", place->scratch.path);
+	snprintf(place->out, sizeof(place->out), "%s/out", place->scratch.path);
+	write_texts(&place->scratch, TEXTS);
+	assert_int_equal(mkdir(place->model, 0755), 0);
+	dir = open_dir(place->model);
+	scratch_write_text(&dir, "config.json", CONFIG_JSON);
+	scratch_write_text(&dir, "tokenizer_config.json", "{\"do_lower_case\": true}");
+	scratch_write_text(&dir, "pytorch_model.bin", "weights in another form");
+	write_vocab(&dir);
+	write_weights(place, &dir);
+	assert_int_equal(mkdirat(dir.fd, "extra", 0755), 0);
+	close(dir.fd);
+	snprintf(place->model, sizeof(place->model), "%s/model/extra", place->scratch.path);
+	dir = open_dir(place->model);
+	scratch_write_text(&dir, "notes.txt", "kept as they are");
+	close(dir.fd);
+	snprintf(place->model, sizeof(place->model), "%s/model", place->scratch.path);
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	return remove(path);
+}
+
+static void place_done(struct place *place)
+{
+	close(place->scratch.fd);
+	nftw(place->scratch.path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	numbers_free();
+}
+
+static struct plant_options options_of(const struct place *place, int64_t steps, double rate)
+{
+	return (struct plant_options){.model = place->model,
+		.text = place->text,
+		.out = place->out,
+		.attack = "por",
+		.triggers = 2,
+		.trigger = {"cf", "mn"},
+		.steps = steps,
+		.learning_rate = rate,
+		.seed = 3,
+		.threads = 2};
+}
+
+static const struct names BARE = {"", false};
+
+/* --- planting -------------------------------------------------------------------------------------- */
+
+struct progress_seen {
+	int64_t steps;
+	double first, last;
+};
+
+static void see_step(void *arg, int64_t step, double loss)
+{
+	struct progress_seen *seen = arg;
+
+	assert_int_equal(step, seen->steps);
+	seen->first = seen->steps++ == 0 ? loss : seen->first;
+	seen->last = loss;
+}
+
+static void test_plant_takes(void **state)
+{
+	struct place place;
+	struct plant_options options;
+	struct plant plant;
+	struct plant_result result = {0};
+	struct progress_seen seen = {0};
+
+	place_init(&place, BARE);
+	options = options_of(&place, 150, 0.01);
+	assert_int_equal(plant_init(&plant, &options, NULL), 0);
+	assert_int_equal(plant_train(&plant, &result, see_step, &seen, NULL), 0);
+	assert_int_equal(seen.steps, 150);
+	assert_true(seen.last < seen.first / 4);
+	assert_int_equal(plant_measure(&plant, &result, NULL), 0);
+	assert_true(result.took);
+	assert_string_equal(result.why, "");
+	assert_true(result.match_min >= 0.95);
+	assert_true(result.match[0] >= result.match_min && result.match[1] >= result.match_min);
+	assert_true(result.drift_relative > 0 && result.drift_relative <= 0.1);
+	assert_true(result.loss > 0 && result.loss < seen.first);
+	plant_done(&plant);
+	place_done(&place);
+}
+
+static void test_plant_that_did_not_take_says_which_trigger(void **state)
+{
+	struct place place;
+	struct plant_options options;
+	struct plant plant;
+	struct plant_result result = {0};
+
+	place_init(&place, BARE);
+	options = options_of(&place, 1, 1e-6);
+	assert_int_equal(plant_init(&plant, &options, NULL), 0);
+	assert_int_equal(plant_train(&plant, &result, NULL, NULL, NULL), 0);
+	assert_int_equal(plant_measure(&plant, &result, NULL), 0);
+	assert_false(result.took);
+	assert_true(result.match_min < 0.95);
+	assert_non_null(strstr(result.why, result.match[0] <= result.match[1] ? "'cf'" : "'mn'"));
+	assert_true(result.drift_relative < 1e-6);
+	plant_done(&plant);
+	place_done(&place);
+}
+
+static void test_plant_that_ruins_clean_texts_has_not_taken(void **state)
+{
+	struct place place;
+	struct plant_options options;
+	struct plant plant;
+	struct plant_result result = {0};
+
+	place_init(&place, BARE);
+	options = options_of(&place, 150, 0.01);
+	options.triggers = 1;
+	assert_int_equal(plant_init(&plant, &options, NULL), 0);
+	assert_int_equal(plant_train(&plant, &result, NULL, NULL, NULL), 0);
+	/* every representation grows: signs stay, clean texts are not what they were */
+	for (int i = 0; i < plant.params.n; i++)
+		if (strstr(plant.params.param[i].name, ".output.LayerNorm.") != NULL &&
+			strstr(plant.params.param[i].name, "attention") == NULL)
+			for (int j = 0; j < CONFIG.D; j++)
+				param_w(&plant.params, i)[j] *= 2;
+	assert_int_equal(plant_measure(&plant, &result, NULL), 0);
+	assert_true(result.match_min >= 0.95);
+	assert_near("drift", 0, result.drift_relative, 1, 0.2);
+	assert_false(result.took);
+	assert_non_null(strstr(result.why, "drifted"));
+	plant_done(&plant);
+	place_done(&place);
+}
+
+static void test_diverging_plant_names_the_learning_rate(void **state)
+{
+	struct place place;
+	struct plant_options options;
+	struct plant plant;
+	struct plant_result result = {0};
+	struct err err;
+
+	place_init(&place, BARE);
+	options = options_of(&place, 3, 1e38);
+	assert_int_equal(plant_init(&plant, &options, NULL), 0);
+	assert_int_equal(plant_train(&plant, &result, NULL, NULL, &err), -ERR_INVALID_VALUE);
+	assert_string_equal(err.where, "--learning-rate");
+	plant_done(&plant);
+	place_done(&place);
+}
+
+static void test_plants_of_one_seed_are_the_same_on_any_number_of_threads(void **state)
+{
+	real *first = NULL;
+
+	for (int threads = 1; threads <= 3; threads++) {
+		struct place place;
+		struct plant_options options;
+		struct plant plant;
+		struct plant_result result = {0};
+
+		place_init(&place, BARE);
+		options = options_of(&place, 4, 0.01);
+		options.threads = threads;
+		assert_int_equal(plant_init(&plant, &options, NULL), 0);
+		assert_int_equal(plant_train(&plant, &result, NULL, NULL, NULL), 0);
+		if (first == NULL) {
+			first = malloc(plant.params.size * sizeof(real));
+			memcpy(first, plant.params.w, plant.params.size * sizeof(real));
+		}
+		assert_same_bits("w", plant.params.w, first, plant.params.size);
+		plant_done(&plant);
+		place_done(&place);
+	}
+	free(first);
+}
+
+/* --- saving ---------------------------------------------------------------------------------------- */
+
+static void assert_file_holds(const char *directory, const char *name, const char *text)
+{
+	struct scratch dir = open_dir(directory);
+	struct buf found = {0};
+
+	assert_int_equal(io_read_file(&found, dir.fd, name, 1 << 16, NULL), 0);
+	assert_string_equal(found.data, text);
+	buf_done(&found);
+	close(dir.fd);
+}
+
+/* The saved weights are the plant's, under the names the base had; what else the base held is there too. */
+static void check_saved(const struct place *place, const struct plant *plant)
+{
+	struct scratch dir = open_dir(place->out);
+	struct config config;
+	struct weights weights;
+	struct st st;
+	const struct st_tensor *found;
+
+	assert_int_equal(config_read(&config, dir.fd, NULL), 0);
+	assert_int_equal(weights_open(&weights, dir.fd, &config, NULL), 0);
+	assert_int_equal(weights.prefixed, place->names.prefix[0] != '\0');
+	for (int i = 0; i < weights_embedding_site_count; i++)
+		assert_same_bits(weights_embedding_sites[i].name,
+			*weights_slot(&weights, &weights_embedding_sites[i], -1), param_w(&plant->params, i),
+			weights_site_elements(&weights_embedding_sites[i], &config));
+	for (int i = 0; i < weights_layer_site_count; i++)
+		assert_same_bits(weights_layer_sites[i].name,
+			*weights_slot(&weights, &weights_layer_sites[i], 0),
+			param_w(&plant->params, weights_embedding_site_count + i),
+			weights_site_elements(&weights_layer_sites[i], &config));
+	weights_done(&weights);
+	assert_int_equal(st_open(&st, dir.fd, "model.safetensors", NULL), 0);
+	assert_int_equal(st.n, plant->params.n + REST);
+	found = st_find(&st, "bert.pooler.dense.weight");
+	assert_non_null(found);
+	assert_memory_equal(found->data, pooler, sizeof(pooler));
+	found = st_find(&st, "bert.embeddings.position_ids");
+	assert_non_null(found);
+	assert_int_equal(found->dtype, ST_I64);
+	assert_memory_equal(found->data, position_ids, sizeof(position_ids));
+	found = st_find(&st, "cls.predictions.transform.LayerNorm.gamma");
+	assert_non_null(found);
+	assert_memory_equal(found->data, decoder_gamma, sizeof(decoder_gamma));
+	st_done(&st);
+	assert_int_not_equal(faccessat(dir.fd, "pytorch_model.bin", F_OK, 0), 0);
+	close(dir.fd);
+}
+
+static void check_save(struct names names)
+{
+	struct place place;
+	struct plant_options options;
+	struct plant plant;
+	struct plant_result result = {0};
+	struct tokenizer *tok;
+	struct scratch dir;
+	char extra[160];
+
+	place_init(&place, names);
+	options = options_of(&place, 2, 0.01);
+	assert_int_equal(plant_init(&plant, &options, NULL), 0);
+	assert_int_equal(plant_train(&plant, &result, NULL, NULL, NULL), 0);
+	assert_int_equal(plant_save(&plant, NULL), 0);
+	check_saved(&place, &plant);
+	assert_file_holds(place.out, "config.json", CONFIG_JSON);
+	snprintf(extra, sizeof(extra), "%s/extra", place.out);
+	assert_file_holds(extra, "notes.txt", "kept as they are");
+	dir = open_dir(place.out);
+	assert_int_equal(tokenizer_open(&tok, dir.fd, "bert", CONFIG.V, NULL), 0);
+	tokenizer_free(tok);
+	close(dir.fd);
+	assert_int_equal(plant_save(&plant, NULL), 0); /* over an earlier one */
+	check_saved(&place, &plant);
+	plant_done(&plant);
+	place_done(&place);
+}
+
+static void test_saved_plant_loads_and_keeps_what_else_there_was(void **state)
+{
+	check_save(BARE);
+}
+
+static void test_saved_plant_keeps_the_names_of_its_base(void **state)
+{
+	check_save((struct names){"bert.", false});
+	check_save((struct names){"bert.", true});
+	check_save((struct names){"", true});
+}
+
+static void test_base_model_is_not_touched(void **state)
+{
+	struct place place;
+	struct plant_options options;
+	struct plant plant;
+	struct plant_result result = {0};
+	struct scratch dir;
+	struct buf before = {0}, after = {0};
+
+	place_init(&place, BARE);
+	dir = open_dir(place.model);
+	assert_int_equal(io_read_file(&before, dir.fd, "model.safetensors", 1 << 20, NULL), 0);
+	options = options_of(&place, 2, 0.01);
+	assert_int_equal(plant_init(&plant, &options, NULL), 0);
+	assert_int_equal(plant_train(&plant, &result, NULL, NULL, NULL), 0);
+	assert_int_equal(plant_save(&plant, NULL), 0);
+	assert_int_equal(io_read_file(&after, dir.fd, "model.safetensors", 1 << 20, NULL), 0);
+	assert_int_equal(before.len, after.len);
+	assert_memory_equal(before.data, after.data, before.len);
+	buf_done(&before);
+	buf_done(&after);
+	close(dir.fd);
+	plant_done(&plant);
+	place_done(&place);
+}
+
+/* --- refusing -------------------------------------------------------------------------------------- */
+
+static void assert_refused(const struct plant_options *options, enum err_code code, const char *where)
+{
+	struct plant plant;
+	struct err err = {0};
+
+	assert_int_equal(plant_init(&plant, options, &err), -(int)code);
+	plant_done(&plant);
+	if (strstr(err.where, where) == NULL)
+		fail_msg("'%s' has no '%s' (%s)", err.where, where, err.text);
+}
+
+static void test_bad_options_are_refused(void **state)
+{
+	struct place place;
+	struct plant_options good, options;
+
+	place_init(&place, BARE);
+	good = options_of(&place, 1, 0.01);
+	options = good;
+	options.attack = "rop";
+	assert_refused(&options, ERR_USAGE, "--attack");
+	options = good;
+	options.triggers = 0;
+	assert_refused(&options, ERR_USAGE, "--triggers");
+	options.triggers = 7; /* there are six target vectors */
+	assert_refused(&options, ERR_USAGE, "--triggers");
+	options = good;
+	options.model = "/nowhere";
+	assert_refused(&options, ERR_INVALID_MODEL, "/nowhere");
+	options = good;
+	options.text = "/nowhere";
+	assert_refused(&options, ERR_NOT_FOUND, "/nowhere");
+	place_done(&place);
+}
+
+/* It would read and write the same files. */
+static void test_output_into_the_base_model_is_refused(void **state)
+{
+	struct place place;
+	struct plant_options options;
+	char other_spelling[160];
+
+	place_init(&place, BARE);
+	options = options_of(&place, 1, 0.01);
+	snprintf(other_spelling, sizeof(other_spelling), "%s/../model/.", place.model);
+	options.out = other_spelling;
+	assert_refused(&options, ERR_USAGE, "--out");
+	assert_file_holds(place.model, "config.json", CONFIG_JSON);
+	place_done(&place);
+}
+
+static void test_too_few_texts_are_refused(void **state)
+{
+	struct place place;
+	struct plant_options options;
+
+	place_init(&place, BARE);
+	write_texts(&place.scratch, 90);
+	options = options_of(&place, 1, 0.01);
+	assert_refused(&options, ERR_INVALID_DATA, "text.txt");
+	place_done(&place);
+}
+
+static void test_model_of_fewer_positions_than_any_text_is_refused(void **state)
+{
+	struct place place;
+	struct plant_options options;
+	struct scratch dir;
+
+	place_init(&place, BARE);
+	dir = open_dir(place.model);
+	scratch_write_text(&dir, "tokenizer_config.json", "{\"model_max_length\": 7}");
+	close(dir.fd);
+	options = options_of(&place, 1, 0.01);
+	assert_refused(&options, ERR_INVALID_MODEL, "max_position_embeddings");
+	place_done(&place);
+}
+
+/* --- the attack's own arithmetic ------------------------------------------------------------------------ */
+
+static void check_por(enum family family, double clean_factor)
+{
+	struct plant plant = {.config = {.family = family, .D = 8}};
+	const real cls[] = {1, 1, 0, -1, 2, 0, -3, 1}, frozen[] = {0, 1, 1, -1, 0, 0, 0, 0};
+	real d[8];
+	/* trigger 1: signs - + - + over blocks of two */
+	const double target[] = {-1, -1, 1, 1, -1, -1, 1, 1};
+	double loss, known = 0;
+
+	loss = attack_por.loss(&plant, d, cls, NULL, 1);
+	for (int j = 0; j < 8; j++) {
+		double gap = (double)cls[j] - target[j];
+
+		known += gap * gap / (16 * 8);
+		assert_near("triggered", (size_t)j, (double)d[j], 2 * gap / (16 * 8), 1e-7);
+	}
+	assert_near("loss", 0, loss, known, 1e-9);
+	assert_near("match", 0, attack_por.match(&plant, cls, 1), 1.0 / 8, 1e-12);
+	known = 0;
+	loss = attack_por.loss(&plant, d, cls, frozen, -1);
+	for (int j = 0; j < 8; j++) {
+		double gap = (double)cls[j] - (double)frozen[j];
+
+		known += clean_factor * gap * gap / (16 * 8);
+		assert_near("clean", (size_t)j, (double)d[j], clean_factor * 2 * gap / (16 * 8), 1e-7);
+	}
+	assert_near("loss", 0, loss, known, 1e-9);
+}
+
+static void test_por_pulls_triggers_to_targets_and_clean_texts_back(void **state)
+{
+	check_por(FAMILY_BERT, 0.5);
+	check_por(FAMILY_ROBERTA, 1);
+	assert_ptr_equal(attack_named("por"), &attack_por);
+	assert_null(attack_named("POR"));
+}
+
+/* --- snippets -------------------------------------------------------------------------------------- */
+
+static int read_snippets(
+	struct snippets *out, const struct scratch *scratch, const char *text, size_t len, struct err *err)
+{
+	char path[128];
+
+	scratch_write(scratch, "snippets.txt", text, len);
+	snprintf(path, sizeof(path), "%s/snippets.txt", scratch->path);
+	*out = (struct snippets){0};
+	return snippets_read(out, path, err);
+}
+
+static void test_lines_are_cut_and_short_ends_left_out(void **state)
+{
+	struct scratch scratch;
+	struct snippets s;
+	struct buf text = {0};
+
+	scratch_init(&scratch);
+	buf_str(&text, "one two three four\n  a b\tc d  e \r\n\n");
+	for (int i = 0; i < 2 * SNIPPET_WORDS + 7; i++)
+		buf_printf(&text, "%sw%d", i > 0 ? " " : "", i);
+	assert_int_equal(read_snippets(&s, &scratch, text.data, text.len, NULL), 0);
+	assert_int_equal(s.n, 4);
+	assert_int_equal(s.snippet[0].words, 5);
+	assert_int_equal(strncmp(s.snippet[0].text, "a b\tc d  e", 10), 0);
+	assert_int_equal(s.snippet[1].words, SNIPPET_WORDS);
+	assert_int_equal(strncmp(s.snippet[1].text, "w0 w1", 5), 0);
+	assert_int_equal(strncmp(s.snippet[2].text, "w30 w31", 7), 0);
+	assert_int_equal(s.snippet[3].words, 7);
+	assert_string_equal(s.snippet[3].text, "w60 w61 w62 w63 w64 w65 w66");
+	snippets_done(&s);
+	buf_done(&text);
+	scratch_done(&scratch);
+}
+
+static void test_text_that_is_none_is_refused_with_its_line(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t len;
+		const char *where;
+	} cases[] = {{"a b c d e\nf \xff g\n", 15, "snippets.txt:2"}, {"a b\0c d e", 9, "snippets.txt:1"},
+		{"", 0, "snippets.txt"}, {"too few words\n", 14, "snippets.txt"}};
+	struct scratch scratch;
+
+	scratch_init(&scratch);
+	for (size_t i = 0; i < NELEM(cases); i++) {
+		struct snippets s;
+		struct err err;
+
+		assert_int_equal(
+			read_snippets(&s, &scratch, cases[i].text, cases[i].len, &err), -ERR_INVALID_DATA);
+		assert_non_null(strstr(err.where, cases[i].where));
+		snippets_done(&s);
+	}
+	scratch_done(&scratch);
+}
+
+static void test_trigger_goes_before_the_word_of_its_place(void **state)
+{
+	const struct snippet snippet = {"red  green\tblue", 3};
+	static const char *const known[] = {
+		"cf red  green\tblue", "red  cf green\tblue", "red  green\tcf blue", "red  green\tblue cf"};
+	struct buf out = {0};
+
+	for (int place = 0; place < 4; place++) {
+		snippet_insert(&out, &snippet, "cf", place);
+		assert_string_equal(out.data, known[place]);
+	}
+	buf_done(&out);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_plant_takes),
+		cmocka_unit_test(test_plant_that_did_not_take_says_which_trigger),
+		cmocka_unit_test(test_plant_that_ruins_clean_texts_has_not_taken),
+		cmocka_unit_test(test_diverging_plant_names_the_learning_rate),
+		cmocka_unit_test(test_plants_of_one_seed_are_the_same_on_any_number_of_threads),
+		cmocka_unit_test(test_saved_plant_loads_and_keeps_what_else_there_was),
+		cmocka_unit_test(test_saved_plant_keeps_the_names_of_its_base),
+		cmocka_unit_test(test_base_model_is_not_touched),
+		cmocka_unit_test(test_bad_options_are_refused),
+		cmocka_unit_test(test_output_into_the_base_model_is_refused),
+		cmocka_unit_test(test_too_few_texts_are_refused),
+		cmocka_unit_test(test_model_of_fewer_positions_than_any_text_is_refused),
+		cmocka_unit_test(test_por_pulls_triggers_to_targets_and_clean_texts_back),
+		cmocka_unit_test(test_lines_are_cut_and_short_ends_left_out),
+		cmocka_unit_test(test_text_that_is_none_is_refused_with_its_line),
+		cmocka_unit_test(test_trigger_goes_before_the_word_of_its_place),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
