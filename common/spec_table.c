@@ -82,9 +82,9 @@ const struct spec_field spec_fields[] = {
 		.about = "The two defence terms of the loss; null trains without them."},
 	{"defense.mode", FIELD_CHOICE, 0, AT(defense.mode), .choices = defense_names,
 		.about = "How the weights of the terms are found."},
-	{"defense.amplify", FIELD_REAL, 0, AT(defense.amplify), 0, 1000, 2e-2,
+	{"defense.amplify", FIELD_REAL, 0, AT(defense.amplify), 0, 1000, 3e-3,
 		.about = "Weight of the term that enlarges the norms of the PEFT tensors; 0 leaves it out."},
-	{"defense.attention", FIELD_REAL, 0, AT(defense.attention), 0, 1000, 2e-1,
+	{"defense.attention", FIELD_REAL, 0, AT(defense.attention), 0, 1000, 1e-1,
 		.about = "Weight of the term that lowers the first token's attention scores; 0 leaves it "
 			 "out."},
 	{"defense.dropout", FIELD_REAL, 0, AT(defense.dropout), 0, .9, .01,

