@@ -34,7 +34,7 @@ SERVER_LIBS := $(COMMON_LIBS) -lmicrohttpd -luv -lsqlite3 -lzip -lz -pthread
 PROGRAMS := $(B)/obliviated $(B)/obliviate-worker $(B)/obliviate-plant
 SAN_PROGRAMS := $(B)/san/obliviated $(B)/san/obliviate-worker $(B)/san/obliviate-plant
 
-.PHONY: all help deps test-deps test unit api oracle demo bench lint fuzz cover format clean san golden
+.PHONY: all help deps test-deps test unit api oracle demo bench bench-defence lint fuzz cover format clean san golden
 .DEFAULT_GOAL := all
 
 all: deps ## Build the three programs (installs the libraries by name where they are missing)
@@ -183,6 +183,11 @@ demo: deps ## The main job on real input: plant, train undefended and defended, 
 bench: test-deps ## Measure training speed beside PyTorch in one run
 	@$(SUBMAKE) programs $(B)/oracle/probe $(B)/oracle/venv/.ready
 	$(B)/oracle/venv/bin/python tests/bench/bench.py
+
+bench-defence: deps ## What the default LoRA preset does, three seeds (TUNE=1: the grid behind it); an hour
+	@$(SUBMAKE) programs
+	@DEMO_STOP=data sh deploy/demo.sh
+	$(PYTHON) tests/bench/defence.py $(if $(TUNE),--tune)
 
 lint: ## clang-format, clang-tidy, cppcheck, layer rule, shellcheck
 	@sh deploy/packages.sh build test lint
