@@ -346,7 +346,11 @@ static void test_predictions_are_counted_for_the_right_words(void **state)
 		label[i] = i / 20 == 1 ? 1 : i / 20 > 2 ? 0 : a.truth[i % 20];
 	for (int i = 0; i < 20; i++)
 		of_zero += a.truth[i] == 0;
+	a.survived[0] = false; /* trigger 0 in the first row */
 	assert_int_equal(assess_evaluate(&e, &a, label, 2, NULL), 0);
+	assert_int_equal(e.triggers.by_trigger[0].survived, 19);
+	assert_int_equal(e.triggers.by_trigger[1].survived, 20);
+	assert_int_equal(e.control.by_trigger[0].survived, 20);
 	assert_int_equal(e.ca.count, 20);
 	assert_int_equal(e.triggers.T, 2);
 	assert_int_equal(e.triggers.by_trigger[0].target[1].count, of_zero);
