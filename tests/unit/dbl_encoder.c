@@ -279,6 +279,27 @@ static void test_first_tokens_alone_give_the_gradients_of_all_rows(void **state)
 	encoder_run_done(&run);
 }
 
+/* Dropout goes by numbers in the batch: how texts are divided into slices changes nothing. */
+static void test_text_alone_in_a_slice_is_the_text_among_others(void **state)
+{
+	struct encoder_run run;
+	size_t D = (size_t)SMALL_BERT.D;
+	const real *together;
+
+	encoder_run_init(&run, &ENCODER_CASES[2]);
+	encoder_loss(&run);
+	together = copy_of(run.ws.cls, TEXTS * D);
+	for (size_t i = 0; i < TEXTS; i++) {
+		const struct slice alone = {.n = 1, .T = run.seq[i].n, .seq = &run.seq[i]};
+
+		encoder_fwd(&run.ws, &run.classifier.encoder, &alone, &run.pass);
+		for (size_t j = 0; j < D; j++)
+			assert_near(
+				"cls", i * D + j, (double)run.ws.cls[j], (double)together[i * D + j], 1e-13);
+	}
+	encoder_run_done(&run);
+}
+
 /* Gradients accumulate: two passes give twice as much. */
 static void test_gradients_accumulate(void **state)
 {
@@ -416,6 +437,7 @@ int main(void)
 		cmocka_unit_test(test_gradient_of_the_whole_loss_is_its_derivative),
 		cmocka_unit_test(test_encoder_gradients_are_derivatives_for_every_weight),
 		cmocka_unit_test(test_first_tokens_alone_give_the_gradients_of_all_rows),
+		cmocka_unit_test(test_text_alone_in_a_slice_is_the_text_among_others),
 		cmocka_unit_test(test_gradients_accumulate),
 		cmocka_unit_test(test_lora_gradients_are_derivatives),
 		cmocka_unit_test(test_head_gradients_are_derivatives),

@@ -115,7 +115,8 @@ static void test_slices_hold_every_text_once_within_the_limits(void **state)
 
 static void test_full_batches_of_the_longest_texts_fit(void **state)
 {
-	static const int SHAPES[][2] = {{1, 1}, {1, 512}, {2, 400}, {16, 128}, {40, 37}, {3, 384}, {7, 55}};
+	static const int SHAPES[][2] = {
+		{1, 1}, {1, 512}, {2, 400}, {16, 128}, {40, 37}, {3, 384}, {3, 255}, {7, 55}};
 
 	for (size_t i = 0; i < NELEM(SHAPES); i++) {
 		int n = SHAPES[i][0], longest = SHAPES[i][1], rows[TEXTS_MAX];

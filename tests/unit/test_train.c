@@ -512,23 +512,38 @@ static void test_best_epoch_is_the_first_of_the_most_accurate(void **state)
 	fitting_done(&f);
 }
 
-static void check_divergence(double learning_rate, int64_t warmup)
+static void test_first_epoch_wins_where_all_are_alike(void **state)
+{
+	struct fitting f;
+
+	fitting_init(&f, 1, true, -1);
+	f.t.options.learning_rate = 0;
+	assert_int_equal(fitting_run(&f, NULL), 0);
+	assert_int_equal(f.checkpoint.state[0].best_epoch, 1);
+	fitting_done(&f);
+}
+
+/* Ends with ERR_INVALID_VALUE after so many steps. */
+static void check_divergence(int rows, int steps)
 {
 	struct fitting f;
 	struct err err;
 
 	fitting_init(&f, 1, false, -1);
-	f.t.options.learning_rate = learning_rate;
-	f.t.options.warmup = warmup;
+	f.t.corpus.n = rows;
+	f.t.options.learning_rate = 1e38;
+	f.t.options.warmup = 0;
 	assert_int_equal(fitting_run(&f, &err), -ERR_INVALID_VALUE);
 	assert_string_equal(err.where, "hyperparameters.learning_rate");
+	assert_int_equal(f.checkpoint.state[0].step, steps);
+	assert_int_equal(f.epochs, 0);
 	fitting_done(&f);
 }
 
 static void test_diverging_run_names_the_learning_rate(void **state)
 {
-	check_divergence(1e38, 0);	       /* seen in the second step */
-	check_divergence(1e38, PER_EPOCH - 1); /* in the epoch's last step: seen in its validation */
+	check_divergence(ROWS, 2);
+	check_divergence(BATCH, 1); /* the epoch's only step did it: its validation tells */
 }
 
 /* --- checkpoints that do not fit ---------------------------------------------------------------------- */
@@ -748,6 +763,7 @@ int main(void)
 		cmocka_unit_test(test_run_takes_every_text_once_an_epoch_and_learns),
 		cmocka_unit_test(test_run_goes_on_from_any_step_with_the_same_bits),
 		cmocka_unit_test(test_best_epoch_is_the_first_of_the_most_accurate),
+		cmocka_unit_test(test_first_epoch_wins_where_all_are_alike),
 		cmocka_unit_test(test_diverging_run_names_the_learning_rate),
 		cmocka_unit_test(test_no_checkpoint_is_found_where_there_is_none),
 		cmocka_unit_test(test_checkpoint_of_another_spec_is_left_aside),

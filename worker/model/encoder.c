@@ -19,7 +19,8 @@ static void plan_linears(struct encoder *encoder, enum linear_form form)
 	encoder->linear = arena_take(&encoder->arena, (size_t)L, sizeof(*encoder->linear));
 	for (int l = 0; l < L; l++) {
 		const struct layer_weights *w = &encoder->weights->layer[l];
-		struct layer_linears unused = {0}, *to = encoder->linear != NULL ? &encoder->linear[l] : &unused;
+		struct layer_linears unused = {0},
+				     *to = encoder->linear != NULL ? &encoder->linear[l] : &unused;
 
 		plan_one(encoder, &to->q, form, w->q_w, w->q_b, D, D);
 		plan_one(encoder, &to->k, form, w->k_w, w->k_b, D, D);
