@@ -24,7 +24,7 @@ def submit(daemon, inputs, **fields):
     model, data = inputs
     body = {"model": daemon.upload_model(model)["id"],
             "training_file": daemon.upload_file(data.read_bytes(), "train.csv")["id"],
-            "hyperparameters": {**tiny.QUICK, "n_epochs": 12}, "peft": {"r": 4, "alpha": 8},
+            "hyperparameters": {**tiny.QUICK, "n_epochs": 100}, "peft": {"r": 4, "alpha": 8},
             "defense": {"amplify": 0.001, "attention": 0.01}, "evaluation": {"triggers": ["cf", "mn"]}, **fields}
     answer = daemon.post(JOBS, body)
     assert answer.status == 200, answer
