@@ -730,23 +730,6 @@ static void test_unreadable_directory_is_an_error(void **state)
 	fitting_done(&f);
 }
 
-static void test_removed_checkpoint_is_gone(void **state)
-{
-	struct scratch scratch;
-	struct fitting f;
-
-	scratch_init(&scratch);
-	leave_checkpoint(&scratch);
-	assert_int_equal(faccessat(scratch.fd, "checkpoint", F_OK, 0), 0);
-	checkpoint_remove(scratch.fd);
-	checkpoint_remove(scratch.fd);
-	assert_int_not_equal(faccessat(scratch.fd, "checkpoint", F_OK, 0), 0);
-	fitting_init(&f, 1, false, scratch.fd);
-	assert_not_found(&f);
-	fitting_done(&f);
-	scratch_done(&scratch);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -773,7 +756,6 @@ int main(void)
 		cmocka_unit_test(test_checkpoint_without_the_best_weights_is_left_aside),
 		cmocka_unit_test(test_broken_checkpoint_is_left_aside),
 		cmocka_unit_test(test_unreadable_directory_is_an_error),
-		cmocka_unit_test(test_removed_checkpoint_is_gone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,7 +6,7 @@ static int slices_for(int n, int T, int max_slices)
 {
 	int slices = 2 * MAX(1, T / (2 * SLICE_TOKENS));
 
-	return MIN(MIN(slices, n), max_slices);
+	return MIN(MIN(slices, n), MIN(max_slices, SLICES_MAX));
 }
 
 int batch_most_slices(int n, int longest)

@@ -11,8 +11,11 @@
 #include "worker/model/encoder.h"
 #include "worker/train/corpus.h"
 
-/* Two hundred rows keep a core's products at nine tenths of its peak; more would only cost cache. */
-enum { SLICE_TOKENS = 192 };
+/*
+ * Two hundred rows keep a core's products at nine tenths of its peak; more would only cost cache. Each slice
+ * has a gradient of its own, so that there are never more than SLICES_MAX.
+ */
+enum { SLICE_TOKENS = 192, SLICES_MAX = 32 };
 
 struct batch {
 	int n, T; /* texts, tokens */

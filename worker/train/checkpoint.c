@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/json.h"
 #include "common/log.h"
@@ -209,9 +208,4 @@ int checkpoint_read(struct checkpoint *c, bool *found, struct params *params, in
 	if (err != NULL)
 		*err = fault;
 	return rc;
-}
-
-void checkpoint_remove(int dirfd)
-{
-	unlinkat(dirfd, FILE_NAME, 0);
 }

@@ -38,6 +38,5 @@ int checkpoint_write(const struct checkpoint *checkpoint, const struct params *p
  */
 int checkpoint_read(struct checkpoint *checkpoint, bool *found, struct params *params, int dirfd,
 	struct err *err) MUST_USE;
-void checkpoint_remove(int dirfd);
 
 #endif
