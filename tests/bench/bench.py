@@ -30,10 +30,10 @@ ROOT = models.ROOT
 SHARED = Path(os.environ.get("OBLIVIATE_SHARED", ROOT.parent / "shared")) / "datasets"
 PROBE = ROOT / "build" / "oracle" / "probe"
 TORCH = Path(__file__).resolve().with_name("torch_train.py")
-JOB = {"r": 16, "alpha": 16, "amplify": 0.02, "attention": 0.2, "dropout": 0.01, "reduction": "mean",
+JOB = {"r": 16, "alpha": 16, "amplify": 0.003, "attention": 0.1, "dropout": 0.01, "reduction": "mean",
        "learning_rate": 1e-3, "warmup_ratio": 0.05, "batch": 16, "max_length": 128, "seed": 0}
-# Program, batching, and the share of the steps that it takes: padding to 128 is slow, so it takes few.
-PROGRAMS = [("ours", "packed", 1.0), ("pytorch", "longest", 1.0), ("pytorch", "sorted", 1.0),
+# Program, batching (ours never pads: precision), and the share of the steps that it takes: padding to 128 is slow, so it takes few.
+PROGRAMS = [("ours", "float32", 1.0), ("ours", "bf16", 1.0), ("pytorch", "longest", 1.0), ("pytorch", "sorted", 1.0),
             ("pytorch", "max", 0.2)]
 WARM = 3
 MAX_ROWS = 6000
@@ -79,7 +79,7 @@ def roberta_base_shape(directory):
 def run_ours(request, work):
     count = request["steps"] + request["warm"]
     batches = shuffled(request["rows"], request["batch"], random.Random(request["seed"]))
-    request = {**request, "command": "bench", "batches": [batches[i % len(batches)] for i in range(count)]}
+    request = {**request, "command": "bench", "precision": request["batching"], "batches": [batches[i % len(batches)] for i in range(count)]}
     path = work / "ours.json"
     path.write_text(json.dumps(request))
     done = subprocess.run([PROBE, path], check=True, capture_output=True, text=True,
@@ -97,6 +97,10 @@ def run_pytorch(request, work):
 RUN = {"ours": run_ours, "pytorch": run_pytorch}
 
 
+def has_bf16():
+    return subprocess.run([PROBE, "--has", "avx512bf16"], capture_output=True).returncode == 0
+
+
 def measure(data, model, arguments, work):
     """All programs, in turns: {(program, batching): [result of each round]}."""
     texts = DATA[data]()[:MAX_ROWS]
@@ -104,9 +108,10 @@ def measure(data, model, arguments, work):
     if model.name == models.ROBERTA_BASE.name:
         rows = [[5 + i % (models.VOCAB - 5) for i in ids] for ids in rows]
     classes = [label for _, label in texts]
-    results = {(program, batching): [] for program, batching, _ in PROGRAMS}
+    programs = [p for p in PROGRAMS if p[:2] != ("ours", "bf16") or has_bf16()]
+    results = {(program, batching): [] for program, batching, _ in programs}
     for round_number in range(arguments.rounds):
-        for program, batching, share in PROGRAMS:
+        for program, batching, share in programs:
             request = {**JOB, "model": str(model), "rows": rows, "classes": classes, "labels": max(classes) + 1,
                        "steps": max(4, int(arguments.steps * share)), "warm": WARM, "batching": batching,
                        "threads": arguments.threads, "seed": round_number}
@@ -120,28 +125,29 @@ def measure(data, model, arguments, work):
 
 
 def summarize(data, results):
-    ours = [r["tokens_per_second"] for r in results["ours", "packed"]]
+    speeds = {key: [r["tokens_per_second"] for r in rounds] for key, rounds in results.items()}
     table = []
     for (program, batching), rounds in results.items():
-        ratios = [a / r["tokens_per_second"] for a, r in zip(ours, rounds)]
+        ratios = {precision: [a / b for a, b in zip(speeds["ours", precision], speeds[program, batching])]
+                  for precision in ("float32", "bf16") if ("ours", precision) in speeds}
         table.append({
             "data": data, "program": program, "batching": batching,
             "tokens_per_second": statistics.median(r["tokens_per_second"] for r in rounds),
             "tokens_per_cpu_second": statistics.median(r["tokens"] / r["cpu_seconds"] for r in rounds),
             "steps_per_second": statistics.median(r["steps_per_second"] for r in rounds),
             "peak_rss_mib": max(r["peak_rss_bytes"] for r in rounds) / 2**20,
-            "ratio": statistics.median(ratios), "ratio_low": min(ratios), "ratio_high": max(ratios),
+            "ratios": {key: {"median": statistics.median(r), "low": min(r), "high": max(r)} for key, r in ratios.items()},
             "rounds": rounds,
         })
     return table
 
 
 def markdown(table):
-    lines = ["| data | program | batches | tokens/s | tokens/CPU s | steps/s | peak RSS MiB | ours is faster by |",
-             "| --- | --- | --- | --- | --- | --- | --- | --- |"]
+    lines = ["| data | program | batches | tokens/s | tokens/CPU s | steps/s | peak RSS MiB | float32 faster by | bf16 faster by |",
+             "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
     for row in table:
-        ratio = "" if row["program"] == "ours" else (
-            f"{row['ratio']:.2f} ({row['ratio_low']:.2f}-{row['ratio_high']:.2f})")
+        shown = {key: f"{r['median']:.2f} ({r['low']:.2f}-{r['high']:.2f})" for key, r in row["ratios"].items()}
+        ratio = "- | -" if row["program"] == "ours" else f"{shown['float32']} | {shown.get('bf16', '-')}"
         lines.append(f"| {row['data']} | {row['program']} | {row['batching']} | {row['tokens_per_second']:.0f} | "
                      f"{row['tokens_per_cpu_second']:.0f} | {row['steps_per_second']:.2f} | {row['peak_rss_mib']:.0f} | {ratio} |")
     return "\n".join(lines)

@@ -9,7 +9,7 @@
  *   bench   trains with dropout; one JSON line on stdout: {seconds, cpu_seconds, tokens, steps,
  *          peak_rss_bytes}
  *
- * Request: command, model (directory), tensors and out (safetensors), threads, kernels, rows (lists of
+ * Request: command, model (directory), tensors and out (safetensors), threads, kernels, precision, rows (lists of
  * token ids), second, classes, labels, r, alpha, and for training batches (lists of row numbers),
  * learning_rate, warmup_ratio, amplify, attention, reduction, dropout. bench takes no tensors: it draws them.
  *
@@ -118,6 +118,14 @@ static const struct kernels *chosen_kernels(const struct probe *probe)
 	return name != NULL ? kernels_named(json_string_value(name)) : kernels_best();
 }
 
+/* "precision": "bf16" holds the frozen weights in bfloat16. */
+static enum linear_form chosen_form(const struct probe *probe)
+{
+	const char *name = json_string_value(json_object_get(probe->request, "precision"));
+
+	return name != NULL && strcmp(name, "bf16") == 0 ? LINEAR_BF16 : LINEAR_FLOAT32;
+}
+
 static void load_model(struct probe *probe)
 {
 	const struct kernels *kernels = chosen_kernels(probe);
@@ -139,7 +147,7 @@ static void load_model(struct probe *probe)
 		     kernels, &err),
 		&err);
 	must(params_alloc(&probe->params, &err), &err);
-	must(encoder_init(&probe->encoder, &probe->config, &probe->weights, kernels, LINEAR_FLOAT32, &err),
+	must(encoder_init(&probe->encoder, &probe->config, &probe->weights, kernels, chosen_form(probe), &err),
 		&err);
 	probe->encoder.peft = &probe->peft;
 	probe->model = (struct classifier){
