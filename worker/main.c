@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +24,7 @@
 #include "common/log.h"
 #include "common/options.h"
 #include "common/progress.h"
+#include "worker/base/cpu.h"
 #include "worker/run.h"
 #include "worker/sandbox.h"
 
@@ -111,13 +111,6 @@ static int lock_output(struct err *err)
 	return err_errno(err, errno, "descriptor 5", "flock");
 }
 
-static int default_threads(void)
-{
-	cpu_set_t set;
-
-	return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-}
-
 static int enter_sandbox(struct sandbox_state *out, const struct settings *settings, struct err *err)
 {
 	static const struct sandbox_dir dirs[] = {{FD_MODEL, false}, {FD_DATA, false}, {FD_OUT, true}};
@@ -175,7 +168,7 @@ static int work(const struct settings *settings, struct err *err)
 		.model_fd = FD_MODEL,
 		.data_fd = FD_DATA,
 		.out_fd = FD_OUT,
-		.threads = settings->threads > 0 ? (int)settings->threads : default_threads(),
+		.threads = settings->threads > 0 ? (int)settings->threads : cpu_count(),
 		.check_only = settings->check,
 		.sandbox = sandbox.text,
 		.stop = &stop_requested,

@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/progress.h"
+#include "worker/base/cpu.h"
 #include "worker/base/rng.h"
 #include "worker/job.h"
 #include "worker/report.h"
@@ -17,14 +17,6 @@
 static const double CHECKPOINT_SECONDS = 20;
 
 static const char *const run_phases[RUNS] = {"train", "undefended"};
-
-static double seconds_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 /* --- lines -------------------------------------------------------------------------------------- */
 
@@ -122,7 +114,7 @@ static int validate(struct job *job, struct err *err)
 
 static int save_checkpoint(struct job *job, struct err *err)
 {
-	job->saved_at = seconds_now();
+	job->saved_at = cpu_seconds();
 	return checkpoint_write(&job->checkpoint, &job->params, job->run->out_fd, err);
 }
 
@@ -175,7 +167,7 @@ static int on_step(
 			       : err_set(err, ERR_STOPPED, NULL, "stopped after step %lld",
 					 (long long)state->step);
 	}
-	if (seconds_now() - job->saved_at > CHECKPOINT_SECONDS)
+	if (cpu_seconds() - job->saved_at > CHECKPOINT_SECONDS)
 		rc = save_checkpoint(job, err);
 	return rc;
 }
@@ -277,7 +269,7 @@ static int train(struct job *job, struct err *err)
 		return rc;
 	if (!found)
 		init_params(job);
-	job->saved_at = seconds_now();
+	job->saved_at = cpu_seconds();
 	for (;;) {
 		rc = train_run(job, err);
 		if (rc != 0 || job->checkpoint.run == job->runs - 1)

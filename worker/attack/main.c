@@ -5,17 +5,16 @@
  * known-answer tests, benchmarks and red-teaming of one's own models.
  */
 #include <jansson.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/json.h"
 #include "common/log.h"
 #include "common/options.h"
 #include "worker/attack/plant.h"
+#include "worker/base/cpu.h"
 
 enum { EXIT_TOOK = 0, EXIT_NOT = 1, THREADS_MAX = 1024 };
 
@@ -73,13 +72,6 @@ static int parse_rate(double *out, const char *text, struct err *err)
 	return 0;
 }
 
-static int default_threads(void)
-{
-	cpu_set_t set;
-
-	return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-}
-
 static int make_options(struct plant_options *out, const struct settings *s, struct err *err)
 {
 	int rc = require(s->model, "--model", err);
@@ -91,7 +83,7 @@ static int make_options(struct plant_options *out, const struct settings *s, str
 		.steps = s->steps,
 		.learning_rate = 5e-5,
 		.seed = (uint64_t)s->seed,
-		.threads = s->threads > 0 ? (int)s->threads : default_threads()};
+		.threads = s->threads > 0 ? (int)s->threads : cpu_count()};
 	if (rc == 0)
 		rc = require(s->text, "--text", err);
 	if (rc == 0)
@@ -112,14 +104,6 @@ static void show_step(void *arg, int64_t step, double loss)
 			(long long)o->steps, loss);
 	if (isatty(STDERR_FILENO) && step + 1 == o->steps)
 		fputc('\n', stderr);
-}
-
-static double seconds_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 static void print_result(const struct plant *plant, const struct plant_result *r, double seconds)
@@ -146,7 +130,7 @@ static int plant_run(const struct plant_options *options, bool *took, struct err
 {
 	struct plant plant;
 	struct plant_result result = {0};
-	double start = seconds_now();
+	double start = cpu_seconds();
 	int rc = plant_init(&plant, options, err);
 
 	if (rc == 0)
@@ -156,7 +140,7 @@ static int plant_run(const struct plant_options *options, bool *took, struct err
 	if (rc == 0)
 		rc = plant_save(&plant, err);
 	if (rc == 0)
-		print_result(&plant, &result, seconds_now() - start);
+		print_result(&plant, &result, cpu_seconds() - start);
 	*took = result.took;
 	plant_done(&plant);
 	return rc;

@@ -3,8 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "worker/base/cpu.h"
 #include "worker/base/rng.h"
 #include "worker/train/predict.h"
 
@@ -32,14 +32,6 @@ void fit_state_done(struct fit_state *state)
 	free(state->epoch);
 	free(state->best);
 	*state = (struct fit_state){0};
-}
-
-static double seconds_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 static void add_step(struct fit_state *state, const struct step_result *step)
@@ -93,12 +85,12 @@ static int one_step(
 {
 	int from = (int)place * fit->batch_size;
 	int n = MIN(fit->batch_size, fit->train->n - from);
-	double start = seconds_now();
+	double start = cpu_seconds();
 	struct step_result step;
 
 	trainer_step(fit->trainer, &step, fit->train, order + from, n, state->step);
 	state->step++;
-	state->seconds += seconds_now() - start;
+	state->seconds += cpu_seconds() - start;
 	if (!isfinite(step.loss) || !isfinite(step.norm))
 		return diverged(state, err);
 	add_step(state, &step);
