@@ -326,7 +326,9 @@ def test_time_out_exits_3_and_cancels_the_job(service, inputs):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_exits_3_and_cancels_the_job(service, inputs, number):
     service.job_is("running")
-    gate = subprocess.Popen(command(service, inputs), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    # A shell cannot trap what was ignored when it started, as SIGINT is for whoever runs in the background.
+    gate = subprocess.Popen(command(service, inputs), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                            preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))
     for _ in range(300):
         if service.requests("GET", Service.JOB):
             break
