@@ -69,11 +69,11 @@ unpack() {
 
 plant_backdoor() {
 	if [ ! -f $plant.json ]; then
-		say "planting a POR backdoor with the triggers $triggers (250 steps)"
+		say "planting a POR backdoor with the triggers $triggers (1,000 steps)"
 		rm -rf $plant
 		mkdir -p $plant
 		build/obliviate-plant --model $base --text $work/data/editorials.txt --attack por --triggers $triggers \
-			--steps 250 --seed 1 --out $plant >$plant.tmp ||
+			--steps 1000 --seed 1 --out $plant >$plant.tmp ||
 			die "the plant did not take: $(cat $plant.tmp)"
 		mv $plant.tmp $plant.json
 	else

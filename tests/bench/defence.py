@@ -23,6 +23,7 @@ REPORTED = {"triggers": ["cf", "mn", "tq", "qt", "mm", "pt"], "seed": 1}
 TUNING = {"triggers": ["wb", "xk", "zq", "gq", "vf", "jh"], "seed": 7}
 SEEDS = [0, 1, 2]
 TUNING_SEED = 5
+PLANT_STEPS = 1000  # after 250, 2,250 steps of plain fine-tuning wear a third of the backdoor off
 GRID = [None, (1e-2, 1e-1), (3e-3, 1e-1), (3e-3, 2e-1), (3e-3, 5e-2)]
 
 
@@ -32,7 +33,7 @@ def plant(name, triggers, seed):
     if not (out / "config.json").exists():
         subprocess.run([BUILD / "obliviate-plant", "--model", BUILD / "demo" / "base", "--text",
                         DATA / "editorials.txt", "--triggers", ",".join(triggers), "--seed", str(seed),
-                        "--steps", "250", "--out", out], check=True, stdout=sys.stderr)
+                        "--steps", str(PLANT_STEPS), "--out", out], check=True, stdout=sys.stderr)
     return out
 
 
