@@ -38,7 +38,7 @@ SERVER_LIBS := $(COMMON_LIBS) -lmicrohttpd -luv -lsqlite3 -lzip -lz -pthread
 PROGRAMS := $(B)/obliviated $(B)/obliviate-worker $(B)/obliviate-plant
 SAN_PROGRAMS := $(B)/san/obliviated $(B)/san/obliviate-worker $(B)/san/obliviate-plant
 
-.PHONY: all help deps test-deps test unit api oracle demo bench bench-defence lint fuzz cover format clean san golden
+.PHONY: all help deps test-deps test unit api oracle demo bench bench-products bench-defence lint fuzz cover format clean san golden
 .DEFAULT_GOAL := all
 
 all: deps ## Build the three programs (installs the libraries by name where they are missing)
@@ -187,6 +187,13 @@ demo: deps ## The main job on real input: plant, train undefended and defended, 
 bench: test-deps ## Measure training speed beside PyTorch in one run
 	@$(SUBMAKE) programs $(B)/oracle/probe $(B)/oracle/venv/.ready
 	$(B)/oracle/venv/bin/python tests/bench/bench.py
+
+$(B)/bench/products: tests/bench/products.c $(B)/opt/libworker.a $(B)/opt/libcommon.a
+	@mkdir -p $(@D)
+	$(if $(V),,@echo '  CC  $@' ;) $(CC) $(BASE) $(OPT) -o $@ $< $(B)/opt/libworker.a $(B)/opt/libcommon.a -lopenblas $(WORKER_LIBS)
+bench-products: test-deps ## Our matrix product beside OpenBLAS's, one thread
+	@$(SUBMAKE) $(B)/bench/products
+	OPENBLAS_NUM_THREADS=1 $(B)/bench/products
 
 bench-defence: deps ## What the default LoRA preset does, three seeds (TUNE=1: the grid behind it); an hour
 	@$(SUBMAKE) programs
