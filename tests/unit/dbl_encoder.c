@@ -101,7 +101,7 @@ static void test_gradient_of_the_whole_loss_is_its_derivative(void **state)
 
 /* --- the encoder alone ---------------------------------------------------------------------------- */
 
-/* loss = sum of weight * cls + sum of tap_weight * tap, over a slice of all texts. */
+/* loss = sum of weight * cls + sum of tap_weight * tap + sum of row_weight * hidden, over a slice of all texts. */
 struct encoder_run {
 	struct random_classifier classifier;
 	struct corpus corpus;
@@ -111,6 +111,7 @@ struct encoder_run {
 	struct pass pass;
 	real *weight;	  /* [TEXTS, D] */
 	real *tap_weight; /* [L, taps] */
+	real *row_weight; /* [T, D], or NULL */
 	size_t taps;	  /* scores of one layer */
 };
 
@@ -118,15 +119,18 @@ struct encoder_case {
 	const struct config *config;
 	struct pass pass;
 	bool trains_base; /* every weight, without PEFT */
+	bool loss_of_rows;
 };
 
 static const struct encoder_case ENCODER_CASES[] = {
-	{&SMALL_BERT, {.train = true, .key = 3}, true},
-	{&SMALL_BERT, {.train = true, .all_rows = true, .want_scores = true, .key = 4}, true},
-	{&SMALL_BERT, {.train = true, .all_rows = true, .key = 5}, false},
-	{&SMALL_ROBERTA, {.train = true, .want_scores = true, .key = 6}, true},
-	{&SMALL_ROBERTA, {.train = true, .all_rows = true, .no_dropout = true}, true},
-	{&SMALL_ROBERTA, {.train = true, .want_scores = true, .key = 8}, false},
+	{&SMALL_BERT, {.train = true, .key = 3}, true, false},
+	{&SMALL_BERT, {.train = true, .all_rows = true, .want_scores = true, .key = 4}, true, false},
+	{&SMALL_BERT, {.train = true, .all_rows = true, .key = 5}, false, false},
+	{&SMALL_BERT, {.train = true, .all_rows = true, .want_scores = true, .key = 6}, true, true},
+	{&SMALL_ROBERTA, {.train = true, .want_scores = true, .key = 6}, true, false},
+	{&SMALL_ROBERTA, {.train = true, .all_rows = true, .no_dropout = true}, true, false},
+	{&SMALL_ROBERTA, {.train = true, .want_scores = true, .key = 8}, false, false},
+	{&SMALL_ROBERTA, {.train = true, .all_rows = true, .key = 9}, false, true},
 };
 
 static void lay_out_slice(struct encoder_run *run)
@@ -169,6 +173,8 @@ static void encoder_run_init(struct encoder_run *run, const struct encoder_case 
 	run->taps = (size_t)(config->H * run->slice.T);
 	run->weight = normals((size_t)(TEXTS * config->D), 1);
 	run->tap_weight = normals((size_t)config->L * run->taps, 1);
+	run->row_weight = c->loss_of_rows ? normals((size_t)(run->slice.T * config->D), 1) : NULL;
+	run->ws.d_rows = run->row_weight;
 }
 
 static void encoder_run_done(struct encoder_run *run)
@@ -199,6 +205,9 @@ static double encoder_loss(void *arg)
 	for (int l = 0; l < config->L && run->pass.want_scores; l++)
 		loss += dot_reals(
 			encoder_tap(&run->ws, l), run->tap_weight + (size_t)l * run->taps, run->taps);
+	if (run->row_weight != NULL)
+		loss += dot_reals(encoder_hidden(&run->ws, &run->classifier.encoder, config->L),
+			run->row_weight, (size_t)(run->slice.T * config->D));
 	return loss;
 }
 
@@ -264,8 +273,8 @@ static void test_first_tokens_alone_give_the_gradients_of_all_rows(void **state)
 	real *cls, *grad;
 	size_t outputs = (size_t)(TEXTS * SMALL_BERT.D);
 
-	encoder_run_init(&run,
-		&(struct encoder_case){&SMALL_BERT, {.train = true, .want_scores = true, .key = 9}, false});
+	encoder_run_init(&run, &(struct encoder_case){&SMALL_BERT,
+				       {.train = true, .want_scores = true, .key = 9}, false, false});
 	encoder_gradient(&run, params->g, NULL);
 	cls = copy_of(run.ws.cls, outputs);
 	grad = copy_of(params->g, params->size);

@@ -73,6 +73,8 @@ struct workspace {
 	real *embedding_hat, *embedding_rstd;
 	real *cls;   /* [sequences, D]: last hidden state of the first tokens */
 	real *d_cls; /* [sequences, D]: its gradient, from the caller */
+	/* With all_rows: [T, D] gradient of every token's last hidden state beside d_cls's; borrowed, or NULL. */
+	const real *d_rows;
 	struct linear_scratch scratch;
 	real *attention_scratch, *spare;
 	real *d[6]; /* gradients in flight, [tokens, max(D, F)] */
@@ -93,7 +95,7 @@ void encoder_fwd(struct workspace *ws, const struct encoder *encoder, const stru
 	const struct pass *pass);
 
 /*
- * From ws->d_cls (and the taps' gradients) accumulate into grad (layout of the PEFT's params) and, when not
+ * From ws->d_cls (and ws->d_rows, and the taps' gradients) accumulate into grad (layout of the PEFT's params) and, when not
  * NULL, into weight_grads: the same roles as the weights, pointing into writable gradient arrays.
  */
 void encoder_bwd(struct workspace *ws, const struct encoder *encoder, const struct slice *slice,

@@ -190,7 +190,9 @@ void encoder_bwd(struct workspace *ws, const struct encoder *encoder, const stru
 
 	if (pass->all_rows)
 		scatter_first(ws->d[D_Y], ws, slice, ws->d_cls, c->D);
-	else
+	if (pass->all_rows && ws->d_rows != NULL)
+		encoder->kernels->add(ws->d[D_Y], ws->d_rows, (size_t)slice->T * (size_t)c->D);
+	if (!pass->all_rows)
 		memcpy(ws->d[D_Y], ws->d_cls, (size_t)slice->n * (size_t)c->D * sizeof(real));
 	for (int l = c->L - 1; l >= 0; l--) {
 		layer_bwd(ws, encoder, slice, pass, l, grad, weight_grads);
