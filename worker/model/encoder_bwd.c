@@ -16,11 +16,10 @@ static real *writable(const real *p)
 }
 
 /* y = x W^T + b:  dW += dy^T x,  db += sum dy */
-static void linear_bwd_w(struct workspace *ws, const struct encoder *encoder, const real *dw, const real *db,
-	const real *dy, const real *x, int rows, int out, int in)
+static void map_bwd_w(struct workspace *ws, const struct encoder *encoder, const real *dw, const real *db,
+	const struct linear *linear, const real *dy, const real *x, int rows)
 {
-	gemm_tn(encoder->kernels, writable(dw), dy, x, out, in, rows, ws->scratch.panel);
-	encoder->kernels->add_columns(writable(db), dy, rows, out);
+	linear_bwd_w(writable(dw), writable(db), linear, encoder->kernels, dy, x, rows, ws->scratch.panel);
 }
 
 /* A layer that nothing below needs a gradient from: no PEFT lower down, no trained base. */
@@ -52,13 +51,13 @@ static void layer_rest_bwd(struct workspace *ws, const struct encoder *encoder, 
 		c->D, ids, dropout_at(pass, c->hidden_dropout, layer, DROP_FFN_OUT));
 	/* t = g W2^T + b2 */
 	if (grads != NULL)
-		linear_bwd_w(ws, encoder, grads->f2_w, grads->f2_b, d_t, s->g, rows, c->D, c->F);
+		map_bwd_w(ws, encoder, grads->f2_w, grads->f2_b, &l->f2, d_t, s->g, rows);
 	linear_bwd_x(&l->f2, k, d_g, d_t, rows, GEMM_SET, ws->scratch);
 	/* g = act(h) */
 	k->mul(d_g, s->slope, (size_t)rows * (size_t)c->F);
 	/* h = a W1^T + b1 */
 	if (grads != NULL)
-		linear_bwd_w(ws, encoder, grads->f1_w, grads->f1_b, d_g, s->a, rows, c->F, c->D);
+		map_bwd_w(ws, encoder, grads->f1_w, grads->f1_b, &l->f1, d_g, s->a, rows);
 	linear_bwd_x(&l->f1, k, d_a, d_g, rows, GEMM_ADD, ws->scratch);
 	/* a = LayerNorm(dropout(t) + x) */
 	k->norm_bwd(ws->d[D_Y], d_t, grads != NULL ? writable(grads->ln1_w) : NULL,
@@ -66,7 +65,7 @@ static void layer_rest_bwd(struct workspace *ws, const struct encoder *encoder, 
 		ids, dropout_at(pass, c->hidden_dropout, layer, DROP_ATTENTION_OUT));
 	/* t = o Wo^T + bo */
 	if (grads != NULL)
-		linear_bwd_w(ws, encoder, grads->o_w, grads->o_b, d_t, s->o, rows, c->D, c->D);
+		map_bwd_w(ws, encoder, grads->o_w, grads->o_b, &l->o, d_t, s->o, rows);
 	linear_bwd_x(&l->o, k, d_o, d_t, rows, GEMM_SET, ws->scratch);
 }
 
@@ -97,7 +96,6 @@ static void project_bwd(struct workspace *ws, const struct encoder *encoder, con
 	const struct layer_linears *l = &encoder->linear[layer];
 	const struct linear *const linear[] = {
 		[SITE_QUERY] = &l->q, [SITE_KEY] = &l->k, [SITE_VALUE] = &l->v};
-	int D = encoder->config->D;
 
 	if (peft_at(encoder, layer, site)) {
 		struct peft_call call = peft_call_of(ws, encoder, pass, layer, site, rows, ids);
@@ -114,7 +112,7 @@ static void project_bwd(struct workspace *ws, const struct encoder *encoder, con
 		const real *const db[] = {
 			[SITE_QUERY] = grads->q_b, [SITE_KEY] = grads->k_b, [SITE_VALUE] = grads->v_b};
 
-		linear_bwd_w(ws, encoder, dw[site], db[site], d_y, x, rows, D, D);
+		map_bwd_w(ws, encoder, dw[site], db[site], linear[site], d_y, x, rows);
 	}
 	if (d_x != NULL)
 		linear_bwd_x(linear[site], encoder->kernels, d_x, d_y, rows, GEMM_ADD, ws->scratch);

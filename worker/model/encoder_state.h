@@ -26,8 +26,8 @@ enum dropout_site {
 	DROP_ATTENTION,
 	DROP_ATTENTION_OUT,
 	DROP_FFN_OUT,
-	DROP_PEFT, /* + peft_site */
-	DROP_SITES = DROP_PEFT + SITE_COUNT,
+	DROP_PEFT, /* + a projection; or an output, counted from the first: no method acts on both */
+	DROP_SITES = DROP_PEFT + SITE_PROJECTIONS,
 };
 
 static inline struct dropout dropout_at(const struct pass *pass, double p, int layer, int site)

@@ -3,39 +3,29 @@
 #include <string.h>
 
 #include "worker/base/rng.h"
-#include "worker/ops/linear.h"
+#include "worker/ops/dense.h"
 
 int head_declare(struct head *head, int D, int K, double dropout, struct params *params,
 	const struct kernels *kernels, struct err *err)
 {
 	*head = (struct head){.D = D, .K = K, .dropout = dropout, .params = params, .kernels = kernels};
-	head->dense_w = params_add(params, PARAM_HEAD, D, D, err, "head.dense.weight");
+	head->dense_w = dense_declare(params, PARAM_HEAD, D, D, err, "head.dense");
 	if (head->dense_w < 0)
 		return head->dense_w;
-	head->dense_b = params_add(params, PARAM_HEAD, 1, D, err, "head.dense.bias");
-	if (head->dense_b < 0)
-		return head->dense_b;
-	head->out_w = params_add(params, PARAM_HEAD, K, D, err, "head.out.weight");
+	head->out_w = dense_declare(params, PARAM_HEAD, K, D, err, "head.out");
 	if (head->out_w < 0)
 		return head->out_w;
-	head->out_b = params_add(params, PARAM_HEAD, 1, K, err, "head.out.bias");
-	return head->out_b < 0 ? head->out_b : 0;
-}
-
-static void init_normal(const struct head *head, int number, uint64_t key)
-{
-	static const double STD = 0.02;
-	real *w = param_w(head->params, number);
-	size_t n = param_size(&head->params->param[number]);
-
-	for (size_t i = 0; i < n; i++)
-		w[i] = (real)(STD * rng_normal(key, i));
+	head->dense_b = head->dense_w + 1;
+	head->out_b = head->out_w + 1;
+	return 0;
 }
 
 void head_init(const struct head *head, uint64_t key)
 {
-	init_normal(head, head->dense_w, rng_key(key, 0));
-	init_normal(head, head->out_w, rng_key(key, 1));
+	static const double STD = 0.02;
+
+	params_draw_normal(head->params, head->dense_w, rng_key(key, 0), STD);
+	params_draw_normal(head->params, head->out_w, rng_key(key, 1), STD);
 }
 
 struct head_dropouts head_dropouts(const struct head *head, uint64_t key)
@@ -61,50 +51,43 @@ void head_plan(struct head_state *state, const struct head *head, int rows, stru
 		arena, head->kernels->gemm_scratch_reals(MAX(MAX(head->D, rows), head->K)), sizeof(real));
 }
 
-/* y = x W^T + b, with the bias behind its weight in the table. */
-static void dense_fwd(
-	real *y, const real *x, const struct head *head, int weight, int rows, int out, int in, real *scratch)
+/* One of the two maps, by its weight's number. */
+static struct dense map_of(const struct head *head, const struct head_state *state, int weight)
 {
-	const struct linear linear = {.w = param_w(head->params, weight),
-		.b = param_w(head->params, weight + 1),
-		.out = out,
-		.in = in};
-
-	linear_fwd(&linear, head->kernels, y, x, rows, (struct linear_scratch){.panel = scratch});
+	return (struct dense){head->params, weight, head->kernels, state->scratch};
 }
 
 void head_fwd(real *logits, struct head_state *state, const struct head *head, const real *h, int rows,
 	const int *ids, struct head_dropouts dropouts)
 {
 	const struct kernels *k = head->kernels;
-	int D = head->D, K = head->K;
+	const struct dense dense = map_of(head, state, head->dense_w);
+	const struct dense out = map_of(head, state, head->out_w);
+	int D = head->D;
 
 	memcpy(state->in, h, (size_t)rows * (size_t)D * sizeof(real));
 	k->dropout(state->in, rows, D, ids, dropouts.in);
-	dense_fwd(state->mid, state->in, head, head->dense_w, rows, D, D, state->scratch);
+	dense_fwd(state->mid, &dense, state->in, rows);
 	k->activation(state->mid, state->slope, state->mid, (size_t)rows * (size_t)D, KERNEL_TANH);
 	k->dropout(state->mid, rows, D, ids, dropouts.mid);
-	dense_fwd(logits, state->mid, head, head->out_w, rows, K, D, state->scratch);
+	dense_fwd(logits, &out, state->mid, rows);
 }
 
 void head_bwd(real *d_h, real *grad, struct head_state *state, const struct head *head, const real *d_logits,
 	int rows, const int *ids, struct head_dropouts dropouts)
 {
 	const struct kernels *k = head->kernels;
-	const struct params *p = head->params;
-	int D = head->D, K = head->K;
+	const struct dense dense = map_of(head, state, head->dense_w);
+	const struct dense out = map_of(head, state, head->out_w);
+	int D = head->D;
 
 	/* logits = mid Wo^T + bo */
-	gemm_tn(k, grad + p->param[head->out_w].at, d_logits, state->mid, K, D, rows, state->scratch);
-	k->add_columns(grad + p->param[head->out_b].at, d_logits, rows, K);
-	gemm_nn(k, state->d_mid, d_logits, param_w(p, head->out_w), rows, D, K, GEMM_SET, state->scratch);
+	dense_bwd(state->d_mid, GEMM_SET, grad, &out, d_logits, state->mid, rows);
 	/* mid = dropout(tanh(z)) */
 	k->dropout(state->d_mid, rows, D, ids, dropouts.mid);
 	k->mul(state->d_mid, state->slope, (size_t)rows * (size_t)D);
 	/* z = in Wd^T + bd */
-	gemm_tn(k, grad + p->param[head->dense_w].at, state->d_mid, state->in, D, D, rows, state->scratch);
-	k->add_columns(grad + p->param[head->dense_b].at, state->d_mid, rows, D);
-	gemm_nn(k, d_h, state->d_mid, param_w(p, head->dense_w), rows, D, D, GEMM_SET, state->scratch);
+	dense_bwd(d_h, GEMM_SET, grad, &dense, state->d_mid, state->in, rows);
 	/* in = dropout(h) */
 	k->dropout(d_h, rows, D, ids, dropouts.in);
 }

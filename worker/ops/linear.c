@@ -65,3 +65,10 @@ void linear_bwd_x(const struct linear *linear, const struct kernels *kernels, re
 	else
 		kernels->gemm(&g);
 }
+
+void linear_bwd_w(real *dw, real *db, const struct linear *linear, const struct kernels *kernels,
+	const real *dy, const real *x, int rows, real *scratch)
+{
+	gemm_tn(kernels, dw, dy, x, linear->out, linear->in, rows, scratch);
+	kernels->add_columns(db, dy, rows, linear->out);
+}

@@ -37,5 +37,8 @@ void linear_fwd(const struct linear *linear, const struct kernels *kernels, real
 /* dx[rows, in] (+)= dy[rows, out] W */
 void linear_bwd_x(const struct linear *linear, const struct kernels *kernels, real *dx, const real *dy,
 	int rows, enum gemm_mode mode, struct linear_scratch scratch);
+/* dW[out, in] += dy[rows, out]^T x[rows, in], db[out] += sum of dy's rows */
+void linear_bwd_w(real *dw, real *db, const struct linear *linear, const struct kernels *kernels,
+	const real *dy, const real *x, int rows, real *scratch);
 
 #endif

@@ -10,7 +10,7 @@
 #include "worker/ops/gemm.h"
 #include "worker/peft/peft.h"
 
-static const char *const site_names[SITE_COUNT] = {"query", "key", "value"};
+static const char *const site_names[SITE_PROJECTIONS] = {"query", "key", "value"};
 
 /* Tensors of (layer, site) are consecutive: A, B; sites in order, layers outermost. */
 static int tensor_of(const struct peft *peft, int layer, enum peft_site site)
@@ -26,7 +26,7 @@ static int lora_declare(struct peft *peft, struct err *err)
 	int r = peft->options.r, D = peft->shape.D, rc = 0;
 
 	for (int layer = 0; layer < peft->shape.L && rc >= 0; layer++) {
-		for (int site = 0; site < SITE_COUNT && rc >= 0; site++) {
+		for (int site = 0; site < SITE_PROJECTIONS && rc >= 0; site++) {
 			if ((peft->options.targets & (1u << site)) == 0)
 				continue;
 			rc = params_add(peft->params, PARAM_PEFT, r, D, err,
@@ -44,17 +44,11 @@ static void lora_init(const struct peft *peft, uint64_t key)
 	double bound = 1 / sqrt((double)peft->shape.D);
 
 	for (int layer = 0; layer < peft->shape.L; layer++) {
-		for (int site = 0; site < SITE_COUNT; site++) {
-			int number = tensor_of(peft, layer, (enum peft_site)site);
-			const struct param *a;
-			uint64_t stream;
-
-			if ((peft->options.targets & (1u << site)) == 0)
-				continue;
-			a = &peft->params->param[number];
-			stream = rng_key(key, (uint64_t)(layer * SITE_COUNT + site));
-			for (size_t i = 0; i < param_size(a); i++)
-				peft->params->w[a->at + i] = (real)((2 * rng_unit(stream, i) - 1) * bound);
+		for (int site = 0; site < SITE_PROJECTIONS; site++) {
+			if ((peft->options.targets & (1u << site)) != 0)
+				params_draw_uniform(peft->params,
+					tensor_of(peft, layer, (enum peft_site)site),
+					rng_key(key, (uint64_t)(layer * SITE_PROJECTIONS + site)), bound);
 		}
 	}
 }

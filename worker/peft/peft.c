@@ -11,3 +11,21 @@ int peft_declare(struct peft *peft, const struct peft_method *method, const stru
 		.k = k};
 	return method->declare(peft, err);
 }
+
+void peft_done(struct peft *peft)
+{
+	arena_done(&peft->arena);
+	*peft = (struct peft){0};
+}
+
+void peft_prepare(const struct peft *peft)
+{
+	if (peft != NULL && peft->method->prepare != NULL)
+		peft->method->prepare(peft);
+}
+
+void peft_finish(const struct peft *peft)
+{
+	if (peft != NULL && peft->method->finish != NULL)
+		peft->method->finish(peft);
+}
