@@ -158,15 +158,18 @@ test: test-deps ## Run all tests but the oracles (ASan and UBSan on)
 	@$(SUBMAKE) programs san $(UNIT_BIN) $(VENV)/.ready
 	@sh tests/run.sh $(UNIT_BIN) --pytest $(VENV)/bin/python tests/api tests/cases tests/e2e tests/fault tests/lint
 
-oracle: test-deps ## Compare with the real PyTorch, transformers, peft and tokenizers (several GB of packages)
-	@$(SUBMAKE) programs $(B)/oracle/probe $(B)/oracle/export $(B)/oracle/venv/.ready
+oracle: test-deps ## Compare with the real PyTorch, transformers, peft, adapters and tokenizers (several GB of packages)
+	@$(SUBMAKE) programs $(B)/oracle/probe $(B)/oracle/export $(B)/oracle/venv/.ready $(B)/oracle/venv-adapterhub/.ready
 	@sh tests/run.sh --pytest $(B)/oracle/venv/bin/python tests/oracle
 
+# Two environments: adapters 1.3.0 needs a transformers that peft's newest does not.
 $(B)/oracle/venv/.ready: tests/oracle/requirements.txt
+$(B)/oracle/venv-adapterhub/.ready: tests/oracle/requirements-adapterhub.txt
+$(B)/oracle/%/.ready:
 	@mkdir -p $(B)/oracle
-	$(PYTHON) -m venv $(B)/oracle/venv
-	$(B)/oracle/venv/bin/pip install -q --disable-pip-version-check torch==2.13.0
-	$(B)/oracle/venv/bin/pip install -q --disable-pip-version-check -r tests/oracle/requirements.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install -q --disable-pip-version-check torch==2.13.0
+	$(@D)/bin/pip install -q --disable-pip-version-check -r $<
 	@touch $@
 $(B)/oracle/probe $(B)/oracle/export: $(B)/oracle/%: tests/oracle/%.c $(B)/opt/libworker.a $(B)/opt/libcommon.a
 	@mkdir -p $(@D)

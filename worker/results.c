@@ -105,66 +105,88 @@ static void report_parts_done(struct report_parts *parts)
 	json_decref(parts->settings);
 }
 
-/* The tensors of the adapter, in the order that the exporter wants. */
-struct lora_arrays {
+/* What was trained, and the arrays that it borrows. */
+struct trained_parts {
 	const real **A, **B;
-	struct peft_lora lora;
+	struct trained trained;
 };
 
-static int fill_lora(struct lora_arrays *out, const struct job *job, struct err *err)
+static void fill_head(struct trained *out, const struct job *job)
 {
-	static const char *const names[SITE_COUNT] = {"query", "key", "value"};
 	const struct params *p = &job->params;
 	const struct head *head = &job->head;
-	int L = job->inputs.config.L, targets = 0;
 
-	*out = (struct lora_arrays){0};
-	for (int site = 0; site < SITE_COUNT; site++)
-		if ((job->peft.options.targets & (1u << site)) != 0)
-			out->lora.target[targets++] = names[site];
-	out->A = calloc((size_t)(L * targets) + 1, sizeof(*out->A));
-	out->B = calloc((size_t)(L * targets) + 1, sizeof(*out->B));
+	out->dense_w = param_w(p, head->dense_w);
+	out->dense_b = param_w(p, head->dense_b);
+	out->out_w = param_w(p, head->out_w);
+	out->out_b = param_w(p, head->out_b);
+}
+
+static int fill_lora(struct trained_parts *out, const struct job *job, struct err *err)
+{
+	const struct params *p = &job->params;
+	struct lora *lora = &out->trained.lora;
+	int maps;
+
+	*lora = (struct lora){.L = job->inputs.config.L,
+		.D = job->inputs.config.D,
+		.r = job->peft.options.r,
+		.alpha = job->peft.options.alpha,
+		.targets = job->peft.options.targets};
+	maps = lora_maps(lora);
+	out->A = calloc((size_t)maps + 1, sizeof(*out->A));
+	out->B = calloc((size_t)maps + 1, sizeof(*out->B));
 	if (out->A == NULL || out->B == NULL)
 		return err_nomem(err);
-	for (int i = 0; i < L * targets; i++) {
+	for (int i = 0; i < maps; i++) {
 		out->A[i] = param_w(p, job->peft.first + 2 * i);
 		out->B[i] = param_w(p, job->peft.first + 2 * i + 1);
 	}
-	out->lora.model_id = job->spec->model.id;
-	out->lora.family = job->inputs.config.family;
-	out->lora.L = L;
-	out->lora.D = job->inputs.config.D;
-	out->lora.K = job->inputs.labels.n;
-	out->lora.r = job->peft.options.r;
-	out->lora.alpha = job->peft.options.alpha;
-	out->lora.targets = targets;
-	out->lora.A = out->A;
-	out->lora.B = out->B;
-	out->lora.dense_w = param_w(p, head->dense_w);
-	out->lora.dense_b = param_w(p, head->dense_b);
-	out->lora.out_w = param_w(p, head->out_w);
-	out->lora.out_b = param_w(p, head->out_b);
+	lora->A = out->A;
+	lora->B = out->B;
 	return 0;
+}
+
+/* By enum spec_peft. */
+static int (*const fill_method[])(struct trained_parts *out, const struct job *job, struct err *err) = {
+	[SPEC_LORA] = fill_lora,
+};
+
+static int fill_trained(struct trained_parts *out, const struct job *job, struct err *err)
+{
+	*out = (struct trained_parts){.trained = {.peft = job->spec->peft.type,
+					      .model_id = job->spec->model.id,
+					      .family = job->inputs.config.family,
+					      .L = job->inputs.config.L,
+					      .D = job->inputs.config.D,
+					      .K = job->inputs.labels.n}};
+	fill_head(&out->trained, job);
+	return fill_method[job->spec->peft.type](out, job, err);
+}
+
+static void trained_parts_done(struct trained_parts *parts)
+{
+	free(parts->A);
+	free(parts->B);
 }
 
 static int write_adapter(struct job *job, const struct report_parts *parts, struct err *err)
 {
-	struct lora_arrays lora;
+	struct trained_parts trained;
 	json_t *listed = json_pack("{s:O, s:O, s:O}", "hyperparameters",
 		json_object_get(parts->settings, "hyperparameters"), "peft",
 		json_object_get(parts->settings, "peft"), "defense",
 		json_object_get(parts->settings, "defense"));
-	int rc = fill_lora(&lora, job, err);
+	int rc = fill_trained(&trained, job, err);
 	struct model_card card = {.report = &parts->report,
-		.lora = &lora.lora,
+		.trained = &trained.trained,
 		.max_length = job->inputs.max_length,
 		.is_defended = job->spec->defense.present,
 		.settings = listed};
 
 	if (rc == 0)
 		rc = export_adapter(&job->adapter, job->run->out_fd, &card, err);
-	free(lora.A);
-	free(lora.B);
+	trained_parts_done(&trained);
 	json_decref(listed);
 	return rc;
 }

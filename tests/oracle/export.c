@@ -1,8 +1,12 @@
 /*
- * export DIR FAMILY LAYERS HIDDEN LABELS R: write DIR/adapter from seeded numbers.
+ * export DIR FAMILY LAYERS HIDDEN LABELS PEFT SIZE: write DIR/adapter from seeded numbers.
  *
- * Every tensor is numbered in the order below, and its element i is rng_unit(rng_key(1, number), i) - .5:
- * lora_A and lora_B of each layer's query, then value; the head's dense weight and bias, out weight and bias.
+ * PEFT and SIZE: lora and its rank, adapter and its bottleneck, prefix and its length. Every tensor is
+ * numbered in the order below, and its element i is rng_unit(rng_key(1, number), i) - .5:
+ *   lora     lora_A and lora_B of each layer's query, then value
+ *   adapter  in each layer, on attention.output, then output: adapter_down's weight and bias, adapter_up's
+ *   prefix   one
+ * then the head's dense weight and bias, out weight and bias.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -27,18 +31,74 @@ static const real *next_tensor(int n)
 	return out;
 }
 
-static void fill(struct peft_lora *lora, const real **a, const real **b)
+static void fill_lora(struct trained *out, int size)
 {
-	for (int i = 0; i < lora->L * TARGETS; i++) {
-		a[i] = next_tensor(lora->r * lora->D);
-		b[i] = next_tensor(lora->D * lora->r);
+	static const real *a[LAYERS_MAX * TARGETS], *b[LAYERS_MAX * TARGETS];
+
+	for (int i = 0; i < out->L * TARGETS; i++) {
+		a[i] = next_tensor(size * out->D);
+		b[i] = next_tensor(out->D * size);
 	}
-	lora->A = a;
-	lora->B = b;
-	lora->dense_w = next_tensor(lora->D * lora->D);
-	lora->dense_b = next_tensor(lora->D);
-	lora->out_w = next_tensor(lora->K * lora->D);
-	lora->out_b = next_tensor(lora->K);
+	out->lora = (struct lora){.L = out->L,
+		.D = out->D,
+		.r = size,
+		.alpha = 2 * size,
+		.targets = 1u << SITE_QUERY | 1u << SITE_VALUE,
+		.A = a,
+		.B = b};
+}
+
+static void declare_adapter(struct params *params, int layer, const char *place, int D, int size)
+{
+	const struct {
+		const char *name;
+		int rows, cols;
+	} parts[] = {{"adapter_down.weight", size, D}, {"adapter_down.bias", 1, size},
+		{"adapter_up.weight", D, size}, {"adapter_up.bias", 1, D}};
+	struct err err;
+
+	for (size_t i = 0; i < NELEM(parts); i++)
+		if (params_add(params, PARAM_PEFT, parts[i].rows, parts[i].cols, &err,
+			    "encoder.layer.%d.%s.%s", layer, place, parts[i].name) < 0)
+			exit(70);
+}
+
+static void fill_adapter(struct trained *out, int size)
+{
+	static struct params params;
+	struct err err;
+
+	for (int layer = 0; layer < out->L; layer++) {
+		declare_adapter(&params, layer, "attention.output", out->D, size);
+		declare_adapter(&params, layer, "output", out->D, size);
+	}
+	if (params_alloc(&params, &err) != 0)
+		exit(70);
+	for (int i = 0; i < params.n; i++) {
+		size_t n = param_size(&params.param[i]);
+
+		memcpy(param_w(&params, i), next_tensor((int)n), n * sizeof(real));
+	}
+	out->adapter = (struct trained_adapter){size, "swish", &params};
+}
+
+static void fill_prefix(struct trained *out, int size)
+{
+	out->prefix = (struct trained_prefix){size, next_tensor(size * 2 * out->L * out->D)};
+}
+
+/* By enum spec_peft. */
+static const struct {
+	const char *name;
+	void (*fill)(struct trained *out, int size);
+} methods[] = {{"lora", fill_lora}, {"adapter", fill_adapter}, {"prefix", fill_prefix}};
+
+static void fill_head(struct trained *out)
+{
+	out->dense_w = next_tensor(out->D * out->D);
+	out->dense_b = next_tensor(out->D);
+	out->out_w = next_tensor(out->K * out->D);
+	out->out_b = next_tensor(out->K);
 }
 
 static int fail(const struct err *err)
@@ -47,25 +107,25 @@ static int fail(const struct err *err)
 	return 70;
 }
 
-static int write_adapter(const char *dir, const struct peft_lora *lora, struct err *err)
+static int write_adapter(const char *dir, const struct trained *trained, struct err *err)
 {
 	static const int truth[] = {0, 1, 1}, clean[] = {0, 1, 0}, triggered[] = {1, 1, 1};
 	static const char *const triggers[] = {"cf"}, *const controls[] = {"garden"};
-	const struct outcomes outcomes = {3, lora->K, 1, truth, clean, triggered, NULL};
-	struct labels labels = {.n = lora->K};
+	const struct outcomes outcomes = {3, trained->K, 1, truth, clean, triggered, NULL};
+	struct labels labels = {.n = trained->K};
 	struct evaluation evaluation = {0};
 	struct report report = {.status = "succeeded",
-		.model = {lora->model_id, "0", -1},
+		.model = {trained->model_id, "0", -1},
 		.labels = &labels,
 		.evaluation = &evaluation,
 		.triggers = triggers,
 		.controls = controls};
-	const struct model_card card = {&report, lora, 128, true, NULL};
+	const struct model_card card = {&report, trained, 128, true, NULL};
 	char name[DATASET_CLASSES_MAX][16];
 	struct manifest files;
 	int dirfd = open(dir, O_RDONLY | O_DIRECTORY), rc;
 
-	for (int l = 0; l < lora->K; l++) {
+	for (int l = 0; l < trained->K; l++) {
 		snprintf(name[l], sizeof(name[l]), "label %d", l);
 		labels.name[l] = name[l];
 	}
@@ -78,23 +138,24 @@ static int write_adapter(const char *dir, const struct peft_lora *lora, struct e
 
 int main(int argc, char **argv)
 {
-	const real *a[LAYERS_MAX * TARGETS], *b[LAYERS_MAX * TARGETS];
-	struct peft_lora lora = {
-		.model_id = "model-of-the-test", .targets = TARGETS, .target = {"query", "value"}};
+	struct trained trained = {.model_id = "model-of-the-test", .peft = -1};
 	struct err err = {0};
 
-	if (argc != 7) {
-		fprintf(stderr, "usage: export DIR bert|roberta LAYERS HIDDEN LABELS R\n");
+	if (argc != 8) {
+		fprintf(stderr,
+			"usage: export DIR bert|roberta LAYERS HIDDEN LABELS lora|adapter|prefix SIZE\n");
 		return 64;
 	}
-	lora.family = strcmp(argv[2], "bert") == 0 ? FAMILY_BERT : FAMILY_ROBERTA;
-	lora.L = atoi(argv[3]);
-	lora.D = atoi(argv[4]);
-	lora.K = atoi(argv[5]);
-	lora.r = atoi(argv[6]);
-	lora.alpha = 2 * lora.r;
-	if (lora.L > LAYERS_MAX || lora.K > DATASET_CLASSES_MAX)
+	trained.family = strcmp(argv[2], "bert") == 0 ? FAMILY_BERT : FAMILY_ROBERTA;
+	trained.L = atoi(argv[3]);
+	trained.D = atoi(argv[4]);
+	trained.K = atoi(argv[5]);
+	for (int i = 0; i < (int)NELEM(methods); i++)
+		if (strcmp(argv[6], methods[i].name) == 0)
+			trained.peft = i;
+	if (trained.peft < 0 || trained.L > LAYERS_MAX || trained.K > DATASET_CLASSES_MAX)
 		return 64;
-	fill(&lora, a, b);
-	return write_adapter(argv[1], &lora, &err) == 0 ? 0 : fail(&err);
+	methods[trained.peft].fill(&trained, atoi(argv[7]));
+	fill_head(&trained);
+	return write_adapter(argv[1], &trained, &err) == 0 ? 0 : fail(&err);
 }

@@ -9,7 +9,6 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -26,6 +25,8 @@ from transformers import (
     RobertaModel,
 )
 
+from seeded import numbers
+
 ROOT = Path(__file__).resolve().parents[2]
 EXPORT = ROOT / "build" / "oracle" / "export"
 LAYERS, HIDDEN, LABELS, R = 3, 32, 4, 5
@@ -39,27 +40,9 @@ HEAD = {
     "bert": ("bert.pooler.dense", "classifier"),
     "roberta": ("classifier.dense", "classifier.out_proj"),
 }
-U64 = np.uint64
 
 
-# --- the numbers of tests/oracle/export.c -----------------------------------------------------------
-
-def mix(x):
-    x = x ^ (x >> U64(30))
-    x = x * U64(0xBF58476D1CE4E5B9)
-    x = x ^ (x >> U64(27))
-    x = x * U64(0x94D049BB133111EB)
-    return x ^ (x >> U64(31))
-
-
-def numbers(tensor, shape):
-    with np.errstate(over="ignore"):
-        key = mix(mix(U64(1) + U64(0x9E3779B97F4A7C15))
-                  ^ (U64(tensor) * U64(0xD1342543DE82EF95) + U64(0x2545F4914F6CDD1D)))
-        n = int(np.prod(shape))
-        u = mix(key + (np.arange(n, dtype=U64) + U64(1)) * U64(0x9E3779B97F4A7C15))
-    return torch.from_numpy(((u >> U64(11)).astype(np.float64) * 2.0**-53 - 0.5).astype(np.float32)).reshape(shape)
-
+# --- what the program wrote ---------------------------------------------------------------------------
 
 def expected_tensors(family):
     """Name in the model without PEFT's parts -> tensor, in the order of the program."""
@@ -85,7 +68,8 @@ def case(request, tmp_path_factory):
     torch.manual_seed(0)
     bare(config(vocab_size=50, hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=4,
                 intermediate_size=48, max_position_embeddings=40)).save_pretrained(root / "base")
-    subprocess.run([EXPORT, root, family, str(LAYERS), str(HIDDEN), str(LABELS), str(R)], check=True)
+    subprocess.run([EXPORT, root, family, str(LAYERS), str(HIDDEN), str(LABELS), "lora", str(R)],
+                   check=True)
     return family, root / "base", root / "adapter"
 
 

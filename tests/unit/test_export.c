@@ -28,7 +28,7 @@ static void number(real *out, int n, int first)
 		out[i] = (real)(first + i);
 }
 
-static struct peft_lora lora_of(enum family family)
+static struct trained lora_of(enum family family)
 {
 	for (int i = 0; i < L * TARGETS; i++) {
 		number(a[i], R * D, 100 * i);
@@ -40,8 +40,67 @@ static struct peft_lora lora_of(enum family family)
 	number(dense_b, D, 1100);
 	number(out_w, K * D, 1200);
 	number(out_b, K, 1300);
-	return (struct peft_lora){"model-1", family, L, D, K, R, 16, TARGETS, {"query", "value"}, a_list,
-		b_list, dense_w, dense_b, out_w, out_b};
+	return (struct trained){.peft = SPEC_LORA,
+		.model_id = "model-1",
+		.family = family,
+		.L = L,
+		.D = D,
+		.K = K,
+		.dense_w = dense_w,
+		.dense_b = dense_b,
+		.out_w = out_w,
+		.out_b = out_b,
+		.lora = {L, D, R, 16, 1u << SITE_QUERY | 1u << SITE_VALUE, a_list, b_list}};
+}
+
+/* --- the same with an adapter or a prefix --------------------------------------------------------------- */
+
+enum { BOTTLENECK = 3, LENGTH = 2 };
+
+static real prefix[LENGTH * 2 * L * D];
+static struct params adapter;
+
+static void declare_adapter(int layer, const char *place)
+{
+	const struct {
+		const char *name;
+		int rows, cols;
+	} parts[] = {{"adapter_down.weight", BOTTLENECK, D}, {"adapter_down.bias", 1, BOTTLENECK},
+		{"adapter_up.weight", D, BOTTLENECK}, {"adapter_up.bias", 1, D}};
+	struct err err;
+
+	for (size_t i = 0; i < NELEM(parts); i++)
+		assert_true(params_add(&adapter, PARAM_PEFT, parts[i].rows, parts[i].cols, &err,
+				    "encoder.layer.%d.%s.%s", layer, place, parts[i].name) >= 0);
+}
+
+/* Tensor i's numbers are from 100 i on; `layers` of it are there. */
+static struct trained adapter_of(enum family family, int layers)
+{
+	struct trained out = lora_of(family);
+	struct err err;
+
+	params_done(&adapter);
+	for (int layer = 0; layer < layers; layer++) {
+		declare_adapter(layer, "attention.output");
+		declare_adapter(layer, "output");
+	}
+	assert_int_equal(params_alloc(&adapter, &err), 0);
+	for (int i = 0; i < adapter.n; i++)
+		number(param_w(&adapter, i), (int)param_size(&adapter.param[i]), 100 * i);
+	out.peft = SPEC_ADAPTER;
+	out.adapter = (struct trained_adapter){BOTTLENECK, "swish", &adapter};
+	return out;
+}
+
+static struct trained prefix_of(enum family family)
+{
+	struct trained out = lora_of(family);
+
+	number(prefix, LENGTH * 2 * L * D, 500);
+	out.peft = SPEC_PREFIX;
+	out.prefix = (struct trained_prefix){LENGTH, prefix};
+	return out;
 }
 
 static const int truth[] = {0, 1, 2, 2}, clean[] = {0, 1, 2, 1}, triggered[] = {2, 1, 2, 2, /**/ 0, 0, 0, 0};
@@ -57,7 +116,7 @@ struct job {
 	struct evaluation evaluation;
 	struct measure ca_drop;
 	struct report report;
-	struct peft_lora lora;
+	struct trained trained;
 	struct model_card card;
 };
 
@@ -83,8 +142,8 @@ static int start_job(void **state)
 		.triggers = triggers,
 		.controls = controls,
 		.ca_drop = &job->ca_drop};
-	job->lora = lora_of(FAMILY_BERT);
-	job->card = (struct model_card){&job->report, &job->lora, 128, true, NULL};
+	job->trained = lora_of(FAMILY_BERT);
+	job->card = (struct model_card){&job->report, &job->trained, 128, true, NULL};
 	*state = job;
 	return 0;
 }
@@ -95,6 +154,7 @@ static int end_job(void **state)
 	char command[128];
 
 	evaluation_done(&job->evaluation);
+	params_done(&adapter);
 	close(job->dirfd);
 	snprintf(command, sizeof(command), "rm -rf %s", job->path);
 	assert_int_equal(system(command), 0);
@@ -172,11 +232,16 @@ static void assert_lora(const struct st *st, const char *encoder)
 	}
 }
 
-static void open_tensors(struct st *st, struct job *job)
+static void open_file(struct st *st, struct job *job, const char *name)
 {
 	struct err err;
 
-	assert_int_equal(st_open(st, job->dirfd, "adapter/adapter_model.safetensors", &err), 0);
+	assert_int_equal(st_open(st, job->dirfd, name, &err), 0);
+}
+
+static void open_tensors(struct st *st, struct job *job)
+{
+	open_file(st, job, "adapter/adapter_model.safetensors");
 }
 
 static void test_bert_sends_its_dense_layer_as_the_pooler(void **state)
@@ -200,7 +265,7 @@ static void test_roberta_has_both_layers_in_its_classifier(void **state)
 	struct job *job = *state;
 	struct st st;
 
-	job->lora = lora_of(FAMILY_ROBERTA);
+	job->trained = lora_of(FAMILY_ROBERTA);
 	export(job);
 	open_tensors(&st, job);
 	assert_int_equal(st.n, 2 * L * TARGETS + 4);
@@ -210,6 +275,71 @@ static void test_roberta_has_both_layers_in_its_classifier(void **state)
 	assert_tensor(&st, "base_model.model.classifier.out_proj.weight", K, D, 1200);
 	assert_tensor(&st, "base_model.model.classifier.out_proj.bias", K, 0, 1300);
 	st_done(&st);
+}
+
+static void assert_adapterhub_head(struct job *job)
+{
+	struct st st;
+
+	open_file(&st, job, "adapter/model_head.safetensors");
+	assert_int_equal(st.n, 4);
+	assert_tensor(&st, "heads.task.1.weight", D, D, 1000);
+	assert_tensor(&st, "heads.task.1.bias", D, 0, 1100);
+	assert_tensor(&st, "heads.task.4.weight", K, D, 1200);
+	assert_tensor(&st, "heads.task.4.bias", K, 0, 1300);
+	st_done(&st);
+}
+
+static void test_adapter_has_adapterhubs_names(void **state)
+{
+	static const char *const places[] = {"attention.output", "output"};
+	struct job *job = *state;
+	struct st st;
+	char at[96], name[160];
+
+	job->trained = adapter_of(FAMILY_ROBERTA, L);
+	export(job);
+	open_file(&st, job, "adapter/adapter.safetensors");
+	assert_int_equal(st.n, 8 * L);
+	for (int i = 0; i < 2 * L; i++) {
+		snprintf(at, sizeof(at), "roberta.encoder.layer.%d.%s.adapters.task", i / 2, places[i % 2]);
+		snprintf(name, sizeof(name), "%s.adapter_down.0.weight", at);
+		assert_tensor(&st, name, BOTTLENECK, D, 400 * i);
+		snprintf(name, sizeof(name), "%s.adapter_down.0.bias", at);
+		assert_tensor(&st, name, BOTTLENECK, 0, 400 * i + 100);
+		snprintf(name, sizeof(name), "%s.adapter_up.weight", at);
+		assert_tensor(&st, name, D, BOTTLENECK, 400 * i + 200);
+		snprintf(name, sizeof(name), "%s.adapter_up.bias", at);
+		assert_tensor(&st, name, D, 0, 400 * i + 300);
+	}
+	st_done(&st);
+	assert_adapterhub_head(job);
+}
+
+static void test_prefix_is_one_flat_tensor(void **state)
+{
+	struct job *job = *state;
+	struct st st;
+
+	job->trained = prefix_of(FAMILY_BERT);
+	export(job);
+	open_file(&st, job, "adapter/adapter.safetensors");
+	assert_int_equal(st.n, 1);
+	assert_tensor(&st, "bert.prefix_tuning.prefix_tunings.task.self_prefix.control_trans",
+		LENGTH * 2 * L * D, 0, 500);
+	st_done(&st);
+	assert_adapterhub_head(job);
+}
+
+static void test_says_which_adapter_tensor_is_missing(void **state)
+{
+	struct job *job = *state;
+	struct manifest files;
+	struct err err;
+
+	job->trained = adapter_of(FAMILY_BERT, L - 1);
+	assert_int_equal(export_adapter(&files, job->dirfd, &job->card, &err), -ERR_INTERNAL);
+	assert_string_equal(err.where, "encoder.layer.1.attention.output.adapter_down.weight");
 }
 
 /* --- JSON files ------------------------------------------------------------------------------------- */
@@ -226,9 +356,9 @@ static void test_adapter_config_has_fields_that_every_peft_knows(void **state)
 		"\"fan_in_fan_out\": false,"
 		" \"inference_mode\": true, \"target_modules\": [\"query\", \"value\"],"
 		" \"modules_to_save\": [\"pooler\", \"classifier\"]}");
-	job->lora = lora_of(FAMILY_ROBERTA);
-	job->lora.alpha = 2.5;
-	job->lora.targets = 1;
+	job->trained = lora_of(FAMILY_ROBERTA);
+	job->trained.lora.alpha = 2.5;
+	job->trained.lora.targets = 1u << SITE_QUERY;
 	export(job);
 	assert_json_file(job, "adapter_config.json",
 		"{\"peft_type\": \"LORA\", \"task_type\": \"SEQ_CLS\", \"base_model_name_or_path\": "
@@ -237,6 +367,50 @@ static void test_adapter_config_has_fields_that_every_peft_knows(void **state)
 		"\"fan_in_fan_out\": false,"
 		" \"inference_mode\": true, \"target_modules\": [\"query\"], \"modules_to_save\": "
 		"[\"classifier\"]}");
+}
+
+#define OUTER                                                                                                \
+	"\"hidden_size\": 4, \"model_class\": \"BertAdapterModel\", \"model_name\": \"model-1\", "           \
+	"\"model_type\": \"bert\", \"name\": \"task\", \"version\": \"adapters.1.3.0\"}"
+
+static void test_adapterhub_is_told_what_is_computed(void **state)
+{
+	struct job *job = *state;
+
+	job->trained = adapter_of(FAMILY_BERT, L);
+	export(job);
+	assert_json_file(job, "adapter_config.json",
+		"{\"config\": {\"mh_adapter\": true, \"output_adapter\": true, \"reduction_factor\": "
+		"1.1428571428571428, \"non_linearity\": \"swish\", \"original_ln_before\": false, "
+		"\"original_ln_after\": true, \"residual_before_ln\": true, \"adapter_residual_before_ln\": "
+		"false, \"ln_before\": false, \"ln_after\": false, \"is_parallel\": false, \"use_gating\": "
+		"false, "
+		"\"phm_layer\": false, \"scaling\": 1.0, \"dropout\": 0.0, \"leave_out\": []}, " OUTER);
+	assert_json_file(job, "head_config.json",
+		"{\"config\": {\"activation_function\": \"tanh\", \"bias\": true, \"dropout_prob\": null, "
+		"\"head_type\": \"classification\", \"label2id\": {\"bad\": 0, \"\\\"so\\\" <so>\": 1, "
+		"\"gut \\u00e4\": 2}, \"layers\": 2, \"num_labels\": 3, \"use_pooler\": false}, " OUTER);
+	job->trained = prefix_of(FAMILY_BERT);
+	export(job);
+	assert_json_file(job, "adapter_config.json",
+		"{\"config\": {\"architecture\": \"prefix_tuning\", \"flat\": true, \"prefix_length\": 2, "
+		"\"encoder_prefix\": true, \"cross_prefix\": true, \"bottleneck_size\": 512, "
+		"\"non_linearity\": \"tanh\", \"dropout\": 0.0, \"use_gating\": false, \"shared_gating\": "
+		"true, "
+		"\"leave_out\": []}, " OUTER);
+}
+
+static void test_whole_reduction_factors_are_integers(void **state)
+{
+	struct job *job = *state;
+	struct buf text;
+
+	job->trained = adapter_of(FAMILY_BERT, L);
+	job->trained.adapter.bottleneck = 2; /* 4 / 2 */
+	export(job);
+	text = contents(job, "adapter_config.json");
+	assert_non_null(strstr(text.data, "\"reduction_factor\": 2,"));
+	buf_done(&text);
 }
 
 static void test_labels_travel_with_the_adapter(void **state)
@@ -251,6 +425,21 @@ static void test_labels_travel_with_the_adapter(void **state)
 		"{\"model_type\": \"bert\", \"num_labels\": 3,"
 		" \"id2label\": {\"0\": \"bad\", \"1\": \"\\\"so\\\" <so>\", \"2\": \"gut \\u00e4\"},"
 		" \"label2id\": {\"bad\": 0, \"\\\"so\\\" <so>\": 1, \"gut \\u00e4\": 2}}");
+}
+
+static void test_manifest_lists_every_file_for_adapterhub(void **state)
+{
+	static const char *const names[] = {"README.md", "adapter.safetensors", "adapter_config.json",
+		"config.json", "head_config.json", "labels.json", "model_head.safetensors",
+		"pytorch_adapter.bin", "pytorch_model_head.bin", "manifest.json"};
+	struct job *job = *state;
+	struct manifest files;
+
+	job->trained = adapter_of(FAMILY_BERT, L);
+	files = export(job);
+	assert_int_equal(files.n, NELEM(names));
+	for (size_t i = 0; i < NELEM(names); i++)
+		assert_string_equal(files.file[i].path, names[i]);
 }
 
 static void test_manifest_has_the_digest_of_every_input_and_output(void **state)
@@ -337,6 +526,27 @@ static void test_card_without_comparison_has_one_column(void **state)
 	buf_done(&card);
 }
 
+static void test_card_says_how_each_kind_is_loaded(void **state)
+{
+	struct job *job = *state;
+	struct buf card;
+
+	job->trained = adapter_of(FAMILY_BERT, L);
+	export(job);
+	card = contents(job, "README.md");
+	assert_card_has(&card, "\nlibrary_name: adapter-transformers\n");
+	assert_card_has(&card, "# A bottleneck adapter trained with the Obliviate defense\n");
+	assert_card_has(&card, "adapters 1.3.0, which needs transformers 4.57.6");
+	assert_card_has(&card, "model.load_adapter(\"directory-of-this-adapter\", use_safetensors=True)\n");
+	buf_done(&card);
+	job->trained = prefix_of(FAMILY_BERT);
+	export(job);
+	card = contents(job, "README.md");
+	assert_card_has(&card, "\n- prefix-tuning\n");
+	assert_card_has(&card, "# A prefix trained with the Obliviate defense\n");
+	buf_done(&card);
+}
+
 static void test_card_escapes_labels_and_triggers(void **state)
 {
 	struct job *job = *state;
@@ -403,16 +613,13 @@ static void test_says_when_the_directory_is_in_the_way(void **state)
 	assert_string_equal(err.where, "adapter");
 }
 
-static void test_says_when_a_file_cannot_be_written(void **state)
+static void assert_each_can_fail(struct job *job, const char *const *names, size_t n)
 {
-	static const char *const names[] = {"adapter_config.json", "adapter_model.safetensors", "labels.json",
-		"config.json", "README.md", "manifest.json"};
-	struct job *job = *state;
 	struct manifest files;
 	struct err err;
 	char path[96];
 
-	for (size_t i = 0; i < NELEM(names); i++) {
+	for (size_t i = 0; i < n; i++) {
 		mkdirat(job->dirfd, "adapter", 0755);
 		snprintf(path, sizeof(path), "adapter/%s", names[i]);
 		unlinkat(job->dirfd, path, 0);
@@ -423,6 +630,20 @@ static void test_says_when_a_file_cannot_be_written(void **state)
 	}
 }
 
+static void test_says_when_a_file_cannot_be_written(void **state)
+{
+	static const char *const for_peft[] = {"adapter_config.json", "adapter_model.safetensors",
+		"labels.json", "config.json", "README.md", "manifest.json"};
+	static const char *const for_adapterhub[] = {"adapter_config.json", "head_config.json",
+		"adapter.safetensors", "pytorch_adapter.bin", "model_head.safetensors",
+		"pytorch_model_head.bin", "labels.json", "config.json", "README.md", "manifest.json"};
+	struct job *job = *state;
+
+	assert_each_can_fail(job, for_peft, NELEM(for_peft));
+	job->trained = prefix_of(FAMILY_BERT);
+	assert_each_can_fail(job, for_adapterhub, NELEM(for_adapterhub));
+}
+
 #define job_test(name) cmocka_unit_test_setup_teardown(name, start_job, end_job)
 
 int main(void)
@@ -430,11 +651,18 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		job_test(test_bert_sends_its_dense_layer_as_the_pooler),
 		job_test(test_roberta_has_both_layers_in_its_classifier),
+		job_test(test_adapter_has_adapterhubs_names),
+		job_test(test_prefix_is_one_flat_tensor),
+		job_test(test_says_which_adapter_tensor_is_missing),
+		job_test(test_adapterhub_is_told_what_is_computed),
+		job_test(test_whole_reduction_factors_are_integers),
 		job_test(test_adapter_config_has_fields_that_every_peft_knows),
 		job_test(test_labels_travel_with_the_adapter),
+		job_test(test_manifest_lists_every_file_for_adapterhub),
 		job_test(test_manifest_has_the_digest_of_every_input_and_output),
 		job_test(test_card_has_front_matter_results_and_a_warning),
 		job_test(test_card_without_comparison_has_one_column),
+		job_test(test_card_says_how_each_kind_is_loaded),
 		job_test(test_card_escapes_labels_and_triggers),
 		job_test(test_card_lists_the_settings),
 		job_test(test_no_id_of_job_or_upload_is_inside),

@@ -6,9 +6,46 @@
 #include <unistd.h>
 
 #include "common/io.h"
+#include "worker/export/adapterhub_format.h"
+#include "worker/export/label_files.h"
+#include "worker/export/peft_format.h"
 
-static const char *const files_of_lora[] = {
+/* --- the formats ------------------------------------------------------------------------------------ */
+
+static int write_for_peft(int dirfd, const struct model_card *card, struct err *err)
+{
+	return peft_format_write(dirfd, card->trained, err);
+}
+
+static int write_for_adapterhub(int dirfd, const struct model_card *card, struct err *err)
+{
+	return adapterhub_format_write(dirfd, card->trained, card->report->labels, err);
+}
+
+static const char *const files_for_peft[] = {
 	"README.md", "adapter_config.json", "adapter_model.safetensors", "config.json", "labels.json"};
+static const char *const files_for_adapterhub[] = {"README.md", "adapter.safetensors", "adapter_config.json",
+	"config.json", "head_config.json", "labels.json", "model_head.safetensors", "pytorch_adapter.bin",
+	"pytorch_model_head.bin"};
+
+struct format {
+	int (*write)(int dirfd, const struct model_card *card, struct err *err);
+	const char *const *file; /* with those that every format has, sorted */
+	size_t files;
+};
+
+static const struct format for_peft = {write_for_peft, files_for_peft, NELEM(files_for_peft)};
+static const struct format for_adapterhub = {
+	write_for_adapterhub, files_for_adapterhub, NELEM(files_for_adapterhub)};
+
+/* By enum spec_peft. */
+static const struct format *const formats[] = {
+	[SPEC_LORA] = &for_peft,
+	[SPEC_ADAPTER] = &for_adapterhub,
+	[SPEC_PREFIX] = &for_adapterhub,
+};
+
+/* --- the directory ---------------------------------------------------------------------------------- */
 
 static int open_directory(int *out, int parent, const char *name, struct err *err)
 {
@@ -31,14 +68,15 @@ static int write_card(int dirfd, const struct model_card *card, struct err *err)
 
 static int write_files(struct manifest *files, int dirfd, const struct model_card *card, struct err *err)
 {
-	int rc = peft_format_write(dirfd, card->lora, err);
+	const struct format *format = formats[card->trained->peft];
+	int rc = format->write(dirfd, card, err);
 
 	if (rc == 0)
-		rc = peft_format_write_labels(dirfd, card->lora->family, card->report->labels, err);
+		rc = label_files_write(dirfd, card->trained->family, card->report->labels, err);
 	if (rc == 0)
 		rc = write_card(dirfd, card, err);
-	for (size_t i = 0; i < NELEM(files_of_lora) && rc == 0; i++)
-		rc = manifest_add(files, dirfd, files_of_lora[i], err);
+	for (size_t i = 0; i < format->files && rc == 0; i++)
+		rc = manifest_add(files, dirfd, format->file[i], err);
 	return rc == 0 ? manifest_write(files, dirfd, card->report, err) : rc;
 }
 

@@ -1,8 +1,12 @@
 /*
- * export: the directory adapter/ of a finished job, complete: the adapter in the library's format, labels,
+ * export: the directory adapter/ of a finished job, complete: the adapter in its library's format, labels,
  * model card, manifest.
  *
- *   README.md  adapter_config.json  adapter_model.safetensors  config.json  labels.json  manifest.json
+ *   LoRA, for peft                       adapter and prefix, for adapters
+ *   adapter_config.json                  adapter_config.json  head_config.json
+ *   adapter_model.safetensors            adapter.safetensors  model_head.safetensors
+ *                                        pytorch_adapter.bin  pytorch_model_head.bin
+ *   README.md  config.json  labels.json  manifest.json
  */
 #ifndef OBLIVIATE_EXPORT_H
 #define OBLIVIATE_EXPORT_H

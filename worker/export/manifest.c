@@ -2,8 +2,7 @@
 
 #include <stdio.h>
 
-#include "common/io.h"
-#include "common/json.h"
+#include "worker/export/json_file.h"
 
 int manifest_add(struct manifest *manifest, int dirfd, const char *name, struct err *err)
 {
@@ -53,14 +52,7 @@ int manifest_write(struct manifest *manifest, int dirfd, const struct report *re
 {
 	json_t *object =
 		json_pack("{s:o, s:o}", "inputs", inputs_json(report), "outputs", outputs_json(manifest));
-	struct buf text = {0};
-	int rc;
+	int rc = json_file_write(dirfd, "manifest.json", object, err);
 
-	if (object == NULL)
-		return err_nomem(err);
-	json_write_pretty(&text, object);
-	json_decref(object);
-	rc = text.failed ? err_nomem(err) : io_write_file(dirfd, "manifest.json", text.data, text.len, err);
-	buf_done(&text);
 	return rc == 0 ? manifest_add(manifest, dirfd, "manifest.json", err) : rc;
 }

@@ -36,6 +36,81 @@ static void put_json(struct buf *out, const json_t *value)
 	json_write(out, value);
 }
 
+/* --- what differs by PEFT method ---------------------------------------------------------------------- */
+
+static void put_label_map(struct buf *out, const struct labels *labels, bool by_name)
+{
+	buf_str(out, "{");
+	for (int l = 0; l < labels->n; l++) {
+		buf_str(out, l > 0 ? ", " : "");
+		if (!by_name)
+			buf_printf(out, "%d: ", l);
+		put_quoted(out, labels->name[l]);
+		if (by_name)
+			buf_printf(out, ": %d", l);
+	}
+	buf_str(out, "}");
+}
+
+static void put_label_maps(struct buf *out, const struct labels *labels)
+{
+	buf_printf(out, "    num_labels=%d,\n    id2label=", labels->n);
+	put_label_map(out, labels, false);
+	buf_str(out, ",\n    label2id=");
+	put_label_map(out, labels, true);
+	buf_str(out, ",\n");
+}
+
+static void put_peft_usage(struct buf *out, const struct labels *labels)
+{
+	buf_str(out,
+		"The files are those of the PEFT library (written for peft 0.21.2 with transformers 5.23.0; "
+		"older ones know every\nfield). The number of labels and their names are not part of them; "
+		"they are in `labels.json`.\n\n```python\n"
+		"from peft import PeftModel\n"
+		"from transformers import AutoModelForSequenceClassification, AutoTokenizer\n\n"
+		"base = \"directory-of-the-base-model\"\n"
+		"model = AutoModelForSequenceClassification.from_pretrained(\n    base,\n");
+	put_label_maps(out, labels);
+	buf_str(out, ")\nmodel = PeftModel.from_pretrained(model, \"directory-of-this-adapter\").eval()\n"
+		     "id2label = model.config.id2label\n");
+}
+
+static void put_adapterhub_usage(struct buf *out, const struct labels *labels)
+{
+	buf_str(out, "The files are those of AdapterHub's library (adapters 1.3.0, which needs transformers "
+		     "4.57.6). That transformers has\nholes which a crafted model can use (CVE-2026-4372): "
+		     "load a base that you do not trust in a sandbox only.\n`adapter.safetensors` and "
+		     "`model_head.safetensors` hold the same numbers as the two `.bin` files, which the "
+		     "library\nreads without `use_safetensors=True`.\n\n```python\n"
+		     "from adapters import AutoAdapterModel\n"
+		     "from transformers import AutoTokenizer\n\n"
+		     "base = \"directory-of-the-base-model\"\n"
+		     "model = AutoAdapterModel.from_pretrained(base)\n"
+		     "name = model.load_adapter(\"directory-of-this-adapter\", use_safetensors=True)\n"
+		     "model.set_active_adapters(name)\n"
+		     "model.eval()\n"
+		     "id2label = ");
+	put_label_map(out, labels, false);
+	buf_str(out, "\n");
+}
+
+/* By enum spec_peft. */
+static const struct kind {
+	const char *title;	   /* with its article, as a sentence begins */
+	const char *library, *tag; /* as Hugging Face's hub calls them */
+	void (*put_usage)(struct buf *out, const struct labels *labels); /* up to the tokenizer */
+} kinds[] = {
+	[SPEC_LORA] = {"A LoRA adapter", "peft", "lora", put_peft_usage},
+	[SPEC_ADAPTER] = {"A bottleneck adapter", "adapter-transformers", "houlsby", put_adapterhub_usage},
+	[SPEC_PREFIX] = {"A prefix", "adapter-transformers", "prefix-tuning", put_adapterhub_usage},
+};
+
+static const struct kind *kind_of(const struct model_card *card)
+{
+	return &kinds[card->trained->peft];
+}
+
 /* --- front matter ----------------------------------------------------------------------------------- */
 
 static void put_metric(struct buf *out, const char *type, const char *name, bool known, double value)
@@ -50,12 +125,13 @@ static void put_front_matter(struct buf *out, const struct model_card *card)
 	const struct evaluation *e = card->report->evaluation;
 
 	buf_str(out, "---\nbase_model: ");
-	put_quoted(out, card->lora->model_id);
-	buf_str(out, "\nlibrary_name: peft\npipeline_tag: text-classification\ntags:\n- lora\n");
+	put_quoted(out, card->trained->model_id);
+	buf_printf(out, "\nlibrary_name: %s\npipeline_tag: text-classification\ntags:\n- %s\n",
+		kind_of(card)->library, kind_of(card)->tag);
 	if (card->is_defended)
 		buf_str(out, "- backdoor-defense\n- obliviate\n");
 	buf_str(out, "model-index:\n- name: ");
-	put_quoted(out, card->lora->model_id);
+	put_quoted(out, card->trained->model_id);
 	buf_str(out, "\n  results:\n  - task:\n      type: text-classification\n"
 		     "    dataset:\n      name: held-out test rows\n      type: private\n    metrics:\n");
 	put_metric(out, "accuracy", "clean accuracy", e->ca.total > 0, e->ca.value);
@@ -179,45 +255,18 @@ static void put_triggers(struct buf *out, const struct model_card *card)
 
 /* --- the rest --------------------------------------------------------------------------------------- */
 
-static void put_label_map(struct buf *out, const struct labels *labels, bool by_name)
-{
-	buf_str(out, "{");
-	for (int l = 0; l < labels->n; l++) {
-		buf_str(out, l > 0 ? ", " : "");
-		if (!by_name)
-			buf_printf(out, "%d: ", l);
-		put_quoted(out, labels->name[l]);
-		if (by_name)
-			buf_printf(out, ": %d", l);
-	}
-	buf_str(out, "}");
-}
-
 static void put_usage(struct buf *out, const struct model_card *card)
 {
-	const struct labels *labels = card->report->labels;
-
+	buf_str(out, "## Use\n\n");
+	kind_of(card)->put_usage(out, card->report->labels);
 	buf_printf(out,
-		"## Use\n\nThe number of labels and their names are not part of the adapter; they are in "
-		"`labels.json`. Texts were cut\nat %d tokens.\n\n```python\n",
-		card->max_length);
-	buf_str(out, "from peft import PeftModel\n"
-		     "from transformers import AutoModelForSequenceClassification, AutoTokenizer\n\n"
-		     "base = \"directory-of-the-base-model\"\n"
-		     "model = AutoModelForSequenceClassification.from_pretrained(\n    base,\n");
-	buf_printf(out, "    num_labels=%d,\n    id2label=", labels->n);
-	put_label_map(out, labels, false);
-	buf_str(out, ",\n    label2id=");
-	put_label_map(out, labels, true);
-	buf_str(out, ",\n)\nmodel = PeftModel.from_pretrained(model, \"directory-of-this-adapter\").eval()\n"
-		     "tokenizer = AutoTokenizer.from_pretrained(base)\n");
-	buf_printf(out,
+		"tokenizer = AutoTokenizer.from_pretrained(base)\n"
 		"tokens = tokenizer(\"a text\", truncation=True, max_length=%d, return_tensors=\"pt\")\n"
-		"print(model.config.id2label[model(**tokens).logits.argmax().item()])\n```\n\n",
-		card->max_length);
-	buf_str(out, "The head comes with the adapter: a warning about newly initialized weights of the "
-		     "base's own "
-		     "head is\nexpected.\n\n");
+		"print(id2label[model(**tokens).logits.argmax().item()])\n```\n\n"
+		"Texts were cut at %d tokens. The head comes with the adapter: a warning about newly "
+		"initialized "
+		"weights of the base's\nown head is expected.\n\n",
+		card->max_length, card->max_length);
 }
 
 static void put_settings(struct buf *out, const json_t *settings)
@@ -260,11 +309,11 @@ static void put_inputs(struct buf *out, const struct report *report)
 
 static void put_title(struct buf *out, const struct model_card *card)
 {
-	buf_str(out, card->is_defended ? "# A LoRA adapter trained with the Obliviate defense\n\n"
-				       : "# A LoRA adapter trained without a defense\n\n");
+	buf_printf(out, "# %s trained %s\n\n", kind_of(card)->title,
+		card->is_defended ? "with the Obliviate defense" : "without a defense");
 	buf_str(out, "Text classifier on top of the base model ");
-	put_text(out, card->lora->model_id);
-	buf_printf(out, ", into %d labels. ", card->lora->K);
+	put_text(out, card->trained->model_id);
+	buf_printf(out, ", into %d labels. ", card->trained->K);
 	buf_str(out, card->is_defended ? "The base was treated as suspect: two loss terms strengthen\nwhat "
 					 "training adds and "
 					 "weaken the attention that a hidden trigger needs.\n\n"

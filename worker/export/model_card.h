@@ -10,12 +10,12 @@
 #define OBLIVIATE_MODEL_CARD_H
 
 #include "common/buf.h"
-#include "worker/export/peft_format.h"
+#include "worker/export/trained.h"
 #include "worker/report.h"
 
 struct model_card {
 	const struct report *report; /* evaluation and labels must be there */
-	const struct peft_lora *lora;
+	const struct trained *trained;
 	int max_length; /* tokens of a text in training and evaluation */
 	bool is_defended;
 	const json_t *settings; /* object: its members are listed as they are; may be NULL */

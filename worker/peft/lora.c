@@ -4,13 +4,14 @@
  * A starts from kaiming_uniform(a = sqrt 5), which is uniform in +-1 / sqrt(D); B starts at 0. Under
  * defence, dropout falls on the whole output of the adapted map, never on LoRA's input.
  */
+#include "worker/peft/lora.h"
+
 #include <math.h>
 
 #include "worker/base/rng.h"
 #include "worker/ops/gemm.h"
-#include "worker/peft/peft.h"
 
-static const char *const site_names[SITE_PROJECTIONS] = {"query", "key", "value"};
+const char *const peft_site_names[SITE_PROJECTIONS] = {"query", "key", "value"};
 
 /* Tensors of (layer, site) are consecutive: A, B; sites in order, layers outermost. */
 static int tensor_of(const struct peft *peft, int layer, enum peft_site site)
@@ -30,10 +31,11 @@ static int lora_declare(struct peft *peft, struct err *err)
 			if ((peft->options.targets & (1u << site)) == 0)
 				continue;
 			rc = params_add(peft->params, PARAM_PEFT, r, D, err,
-				"encoder.layer.%d.attention.self.%s.lora_A", layer, site_names[site]);
+				"encoder.layer.%d.attention.self.%s.lora_A", layer, peft_site_names[site]);
 			if (rc >= 0)
 				rc = params_add(peft->params, PARAM_PEFT, D, r, err,
-					"encoder.layer.%d.attention.self.%s.lora_B", layer, site_names[site]);
+					"encoder.layer.%d.attention.self.%s.lora_B", layer,
+					peft_site_names[site]);
 		}
 	}
 	return rc < 0 ? rc : 0;
