@@ -354,6 +354,7 @@ static void job_done(struct job *job)
 	}
 	buf_done(&job->checkpoint.csv);
 	assess_done(&job->assess);
+	peft_done(&job->peft);
 	params_done(&job->params);
 	encoder_done(&job->encoder);
 	inputs_done(&job->inputs);

@@ -6,6 +6,8 @@
 
 static const double TOLERANCE = 1e-7;
 
+static const struct peft_method *const METHODS[] = {&peft_lora, &peft_adapter, &peft_prefix};
+
 enum { ALL_TARGETS = 1 << SITE_QUERY | 1 << SITE_KEY | 1 << SITE_VALUE, LABELS = 3, TEXTS = 4 };
 
 /* One token, a pair, the longest. */
@@ -27,15 +29,25 @@ struct loss_case {
 	unsigned targets;
 	double amplify, attention;
 	bool sum, no_dropout;
+	const struct peft_method *method;
+	enum kernel_activation peft_activation;
 };
 
 static const struct loss_case LOSS_CASES[] = {
-	{&SMALL_BERT, ACT_GELU, ALL_TARGETS, 0.3, 0.7, false, false},
-	{&SMALL_BERT, ACT_RELU, 1 << SITE_QUERY | 1 << SITE_VALUE, 0, 0.05, true, false},
-	{&SMALL_BERT, ACT_SILU, 1 << SITE_KEY, 0.3, 0, false, true},
-	{&SMALL_ROBERTA, ACT_GELU_TANH, ALL_TARGETS, 0.2, 0.04, true, false},
-	{&SMALL_ROBERTA, ACT_GELU, 1 << SITE_VALUE, 0.2, 0.5, false, false},
-	{&SMALL_ROBERTA, ACT_GELU, 1 << SITE_QUERY, 0, 0, false, true},
+	{&SMALL_BERT, ACT_GELU, ALL_TARGETS, 0.3, 0.7, false, false, &peft_lora, 0},
+	{&SMALL_BERT, ACT_RELU, 1 << SITE_QUERY | 1 << SITE_VALUE, 0, 0.05, true, false, &peft_lora, 0},
+	{&SMALL_BERT, ACT_SILU, 1 << SITE_KEY, 0.3, 0, false, true, &peft_lora, 0},
+	{&SMALL_ROBERTA, ACT_GELU_TANH, ALL_TARGETS, 0.2, 0.04, true, false, &peft_lora, 0},
+	{&SMALL_ROBERTA, ACT_GELU, 1 << SITE_VALUE, 0.2, 0.5, false, false, &peft_lora, 0},
+	{&SMALL_ROBERTA, ACT_GELU, 1 << SITE_QUERY, 0, 0, false, true, &peft_lora, 0},
+	{&SMALL_BERT, ACT_GELU, 0, 0.3, 0.7, false, false, &peft_adapter, KERNEL_SILU},
+	{&SMALL_BERT, ACT_SILU, 0, 0, 0.05, true, true, &peft_adapter, KERNEL_GELU_TANH},
+	{&SMALL_ROBERTA, ACT_GELU, 0, 0.2, 0.5, false, false, &peft_adapter, KERNEL_TANH},
+	{&SMALL_ROBERTA, ACT_GELU, 0, 0.2, 0, false, false, &peft_adapter, KERNEL_RELU},
+	{&SMALL_BERT, ACT_GELU, 0, 0.3, 0.7, false, false, &peft_prefix, KERNEL_TANH},
+	{&SMALL_BERT, ACT_SILU, 0, 0, 0.05, true, true, &peft_prefix, KERNEL_SILU},
+	{&SMALL_ROBERTA, ACT_GELU, 0, 0.2, 0.5, false, false, &peft_prefix, KERNEL_GELU},
+	{&SMALL_ROBERTA, ACT_GELU, 0, 0.2, 0, false, false, &peft_prefix, KERNEL_TANH},
 };
 
 struct loss_run {
@@ -72,6 +84,8 @@ static void check_loss(const struct loss_case *c)
 						    .r = 2,
 						    .labels = LABELS,
 						    .targets = c->targets,
+						    .method = c->method,
+						    .activation = c->peft_activation,
 						    .peft_dropout = 0.25});
 	fill_corpus(&run.corpus, &config);
 	assert_int_equal(par_new(&par, 1, NULL), 0);
@@ -83,8 +97,9 @@ static void check_loss(const struct loss_case *c)
 	for (int i = 0; i < params->n; i++) {
 		const struct param *param = &params->param[i];
 
-		check_gradient(param->name, total_loss, &run, params->w + param->at, gradient + param->at,
-			param_size(param), 1, TOLERANCE);
+		if (param->group != PARAM_DERIVED)
+			check_gradient(param->name, total_loss, &run, params->w + param->at,
+				gradient + param->at, param_size(param), 1, TOLERANCE);
 	}
 	trainer_done(&run.trainer);
 	par_free(par);
@@ -120,17 +135,25 @@ struct encoder_case {
 	struct pass pass;
 	bool trains_base; /* every weight, without PEFT */
 	bool loss_of_rows;
+	const struct peft_method *method; /* where given, it is there also where the base trains */
 };
 
 static const struct encoder_case ENCODER_CASES[] = {
-	{&SMALL_BERT, {.train = true, .key = 3}, true, false},
-	{&SMALL_BERT, {.train = true, .all_rows = true, .want_scores = true, .key = 4}, true, false},
-	{&SMALL_BERT, {.train = true, .all_rows = true, .key = 5}, false, false},
-	{&SMALL_BERT, {.train = true, .all_rows = true, .want_scores = true, .key = 6}, true, true},
-	{&SMALL_ROBERTA, {.train = true, .want_scores = true, .key = 6}, true, false},
-	{&SMALL_ROBERTA, {.train = true, .all_rows = true, .no_dropout = true}, true, false},
-	{&SMALL_ROBERTA, {.train = true, .want_scores = true, .key = 8}, false, false},
-	{&SMALL_ROBERTA, {.train = true, .all_rows = true, .key = 9}, false, true},
+	{&SMALL_BERT, {.train = true, .key = 3}, true, false, NULL},
+	{&SMALL_BERT, {.train = true, .all_rows = true, .want_scores = true, .key = 4}, true, false, NULL},
+	{&SMALL_BERT, {.train = true, .all_rows = true, .key = 5}, false, false, NULL},
+	{&SMALL_BERT, {.train = true, .all_rows = true, .want_scores = true, .key = 6}, true, true, NULL},
+	{&SMALL_ROBERTA, {.train = true, .want_scores = true, .key = 6}, true, false, NULL},
+	{&SMALL_ROBERTA, {.train = true, .all_rows = true, .no_dropout = true}, true, false, NULL},
+	{&SMALL_ROBERTA, {.train = true, .want_scores = true, .key = 8}, false, false, NULL},
+	{&SMALL_ROBERTA, {.train = true, .all_rows = true, .key = 9}, false, true, NULL},
+	{&SMALL_BERT, {.train = true, .want_scores = true, .key = 3}, false, false, &peft_adapter},
+	{&SMALL_ROBERTA, {.train = true, .all_rows = true, .key = 4}, false, true, &peft_adapter},
+	{&SMALL_ROBERTA, {.train = true, .want_scores = true, .key = 5}, true, false, &peft_adapter},
+	{&SMALL_BERT, {.train = true, .want_scores = true, .key = 6}, false, false, &peft_prefix},
+	{&SMALL_ROBERTA, {.train = true, .all_rows = true, .want_scores = true, .key = 7}, false, true,
+		&peft_prefix},
+	{&SMALL_ROBERTA, {.train = true, .want_scores = true, .key = 8}, true, false, &peft_prefix},
 };
 
 static void lay_out_slice(struct encoder_run *run)
@@ -161,16 +184,18 @@ static void encoder_run_init(struct encoder_run *run, const struct encoder_case 
 							 .r = 3,
 							 .labels = LABELS,
 							 .targets = ALL_TARGETS,
+							 .method = c->method,
+							 .activation = KERNEL_TANH,
 							 .peft_dropout = 0.2,
 							 .unfrozen = c->trains_base});
-	if (c->trains_base)
+	if (c->trains_base && c->method == NULL)
 		run->classifier.encoder.peft = NULL;
 	fill_corpus(&run->corpus, config);
 	lay_out_slice(run);
 	limits = (struct slice_limits){TEXTS, run->slice.T, run->corpus.longest};
 	assert_int_equal(
 		workspace_init(&run->ws, &run->classifier.encoder, limits, true, c->trains_base, NULL), 0);
-	run->taps = (size_t)(config->H * run->slice.T);
+	run->taps = (size_t)(config->H * (run->slice.T + TEXTS * encoder_prefix(&run->classifier.encoder)));
 	run->weight = normals((size_t)(TEXTS * config->D), 1);
 	run->tap_weight = normals((size_t)config->L * run->taps, 1);
 	run->row_weight = c->loss_of_rows ? normals((size_t)(run->slice.T * config->D), 1) : NULL;
@@ -228,7 +253,7 @@ static void check_base_gradients(struct encoder_run *run)
 {
 	struct random_model *base = &run->classifier.base;
 
-	encoder_gradient(run, NULL, &base->grads);
+	encoder_gradient(run, run->classifier.params.g, &base->grads);
 	for (int i = 0; i < base->n; i++) {
 		const struct random_tensor *tensor = &base->tensor[i];
 
@@ -245,7 +270,8 @@ static void check_peft_gradients(struct encoder_run *run)
 	for (int i = 0; i < params->n; i++) {
 		const struct param *param = &params->param[i];
 
-		if (param->group == PARAM_PEFT)
+		if (param->group != PARAM_HEAD &&
+			!param->is_once) /* the flat prefix, not what it comes from */
 			check_gradient(param->name, encoder_loss, run, params->w + param->at,
 				params->g + param->at, param_size(param), 1, TOLERANCE);
 	}
@@ -266,7 +292,7 @@ static void test_encoder_gradients_are_derivatives_for_every_weight(void **state
 }
 
 /* What is saved by computing first tokens only must not change what is computed. */
-static void test_first_tokens_alone_give_the_gradients_of_all_rows(void **state)
+static void check_first_tokens(const struct peft_method *method)
 {
 	struct encoder_run run;
 	struct params *params = &run.classifier.params;
@@ -274,7 +300,7 @@ static void test_first_tokens_alone_give_the_gradients_of_all_rows(void **state)
 	size_t outputs = (size_t)(TEXTS * SMALL_BERT.D);
 
 	encoder_run_init(&run, &(struct encoder_case){&SMALL_BERT,
-				       {.train = true, .want_scores = true, .key = 9}, false, false});
+				       {.train = true, .want_scores = true, .key = 9}, false, false, method});
 	encoder_gradient(&run, params->g, NULL);
 	cls = copy_of(run.ws.cls, outputs);
 	grad = copy_of(params->g, params->size);
@@ -288,14 +314,21 @@ static void test_first_tokens_alone_give_the_gradients_of_all_rows(void **state)
 	encoder_run_done(&run);
 }
 
+static void test_first_tokens_alone_give_the_gradients_of_all_rows(void **state)
+{
+	for (size_t i = 0; i < NELEM(METHODS); i++)
+		check_first_tokens(METHODS[i]);
+}
+
 /* Dropout goes by numbers in the batch: how texts are divided into slices changes nothing. */
-static void test_text_alone_in_a_slice_is_the_text_among_others(void **state)
+static void check_alone(const struct peft_method *method)
 {
 	struct encoder_run run;
 	size_t D = (size_t)SMALL_BERT.D;
 	const real *together;
 
-	encoder_run_init(&run, &ENCODER_CASES[2]);
+	encoder_run_init(&run, &(struct encoder_case){&SMALL_BERT,
+				       {.train = true, .all_rows = true, .key = 5}, false, false, method});
 	encoder_loss(&run);
 	together = copy_of(run.ws.cls, TEXTS * D);
 	for (size_t i = 0; i < TEXTS; i++) {
@@ -307,6 +340,12 @@ static void test_text_alone_in_a_slice_is_the_text_among_others(void **state)
 				"cls", i * D + j, (double)run.ws.cls[j], (double)together[i * D + j], 1e-13);
 	}
 	encoder_run_done(&run);
+}
+
+static void test_text_alone_in_a_slice_is_the_text_among_others(void **state)
+{
+	for (size_t i = 0; i < NELEM(METHODS); i++)
+		check_alone(METHODS[i]);
 }
 
 /* Gradients accumulate: two passes give twice as much. */

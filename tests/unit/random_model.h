@@ -88,7 +88,7 @@ static inline void random_model_init(struct random_model *out, const struct conf
 			random_model_site(out, &weights_layer_sites[i], l);
 }
 
-/* A classifier with LoRA on that encoder. */
+/* A classifier with a PEFT on that encoder; adapters and prefixes are narrow and few. */
 struct random_classifier {
 	struct random_model base;
 	struct params params;
@@ -100,9 +100,11 @@ struct random_classifier {
 
 struct random_options {
 	const struct config *config;
-	const struct kernels *kernels; /* NULL: the best */
+	const struct kernels *kernels;	  /* NULL: the best */
+	const struct peft_method *method; /* NULL: LoRA */
 	int r, labels;
 	unsigned targets;
+	enum kernel_activation activation; /* the PEFT's */
 	double peft_dropout;
 	bool unfrozen; /* no packed panels */
 };
@@ -111,8 +113,14 @@ static inline void random_classifier_init(struct random_classifier *out, const s
 {
 	const struct config *config = &out->base.config;
 	const struct kernels *kernels = o->kernels != NULL ? o->kernels : kernels_best();
-	struct peft_options options = {
-		.r = o->r, .alpha = 1.5 * o->r, .targets = o->targets, .dropout = o->peft_dropout};
+	struct peft_options options = {.r = o->r,
+		.alpha = 1.5 * o->r,
+		.targets = o->targets,
+		.bottleneck = 5,
+		.activation = o->activation,
+		.length = 3,
+		.mlp_width = 4,
+		.dropout = o->peft_dropout};
 
 	*out = (struct random_classifier){0};
 	random_model_init(&out->base, o->config);
@@ -120,7 +128,7 @@ static inline void random_classifier_init(struct random_classifier *out, const s
 				 o->unfrozen ? LINEAR_AS_IT_LIES : LINEAR_FLOAT32, NULL),
 		0);
 	assert_int_equal(
-		peft_declare(&out->peft, &peft_lora, &options,
+		peft_declare(&out->peft, o->method != NULL ? o->method : &peft_lora, &options,
 			(struct peft_shape){config->L, config->D, config->H}, &out->params, kernels, NULL),
 		0);
 	assert_int_equal(head_declare(&out->head, config->D, o->labels, config->classifier_dropout,
@@ -136,6 +144,7 @@ static inline void random_classifier_init(struct random_classifier *out, const s
 static inline void random_classifier_done(struct random_classifier *classifier)
 {
 	encoder_done(&classifier->encoder);
+	peft_done(&classifier->peft);
 	params_done(&classifier->params);
 }
 

@@ -39,6 +39,20 @@ static void labelled_texts(struct corpus *corpus, int n)
 	}
 }
 
+/* What trainings are made with; for_each_method changes it. */
+static const struct peft_method *method = &peft_lora;
+
+static void for_each_method(void (*check)(void))
+{
+	static const struct peft_method *const METHODS[] = {&peft_lora, &peft_adapter, &peft_prefix};
+
+	for (size_t i = 0; i < NELEM(METHODS); i++) {
+		method = METHODS[i];
+		check();
+	}
+	method = &peft_lora;
+}
+
 /* A run from the same start, whatever the threads. */
 struct training {
 	struct random_classifier classifier;
@@ -59,6 +73,8 @@ static void training_init(struct training *t, int threads, int r)
 				       .clip = 1,
 				       .key = 5}};
 	random_classifier_init(&t->classifier, &(struct random_options){.config = &CONFIG,
+						       .method = method,
+						       .activation = KERNEL_TANH,
 						       .r = r,
 						       .labels = LABELS,
 						       .targets = QUERY_VALUE,
@@ -110,7 +126,7 @@ static real *state_after_steps(int threads, size_t *size, struct step_result *re
 	return out;
 }
 
-static void test_steps_give_the_same_bits_on_any_number_of_threads(void **state)
+static void check_threads(void)
 {
 	struct step_result first, again;
 	size_t size;
@@ -124,6 +140,11 @@ static void test_steps_give_the_same_bits_on_any_number_of_threads(void **state)
 		free(many);
 	}
 	free(one);
+}
+
+static void test_steps_give_the_same_bits_on_any_number_of_threads(void **state)
+{
+	for_each_method(check_threads);
 }
 
 static void test_loss_is_the_weighted_sum_of_its_terms(void **state)
@@ -178,7 +199,7 @@ static void test_first_step_of_a_warm_up_changes_nothing(void **state)
 	training_done(&t);
 }
 
-static void test_frozen_encoder_stays_as_it_is(void **state)
+static void check_frozen(void)
 {
 	struct training t;
 	struct step_result r;
@@ -195,6 +216,11 @@ static void test_frozen_encoder_stays_as_it_is(void **state)
 	for (int i = 0; i < base->n; i++)
 		assert_same_bits(base->tensor[i].name, base->tensor[i].w, before[i], base->tensor[i].n);
 	training_done(&t);
+}
+
+static void test_frozen_encoder_stays_as_it_is(void **state)
+{
+	for_each_method(check_frozen);
 }
 
 /* LoRA's rank above D, F and all tokens of a batch. */
@@ -274,7 +300,7 @@ static void predict_in_order(struct predictions *out, const struct training *t, 
 	corpus_done(&corpus);
 }
 
-static void test_prediction_depends_on_the_text_alone(void **state)
+static void check_prediction(void)
 {
 	struct training t;
 	struct corpus all = {0};
@@ -300,6 +326,11 @@ static void test_prediction_depends_on_the_text_alone(void **state)
 	}
 	corpus_done(&all);
 	training_done(&t);
+}
+
+static void test_prediction_depends_on_the_text_alone(void **state)
+{
+	for_each_method(check_prediction);
 }
 
 static void test_score_is_the_mean_over_the_texts(void **state)
@@ -477,7 +508,7 @@ static void check_resumed(struct fitting *whole, int64_t stop_at, bool best)
 	scratch_done(&scratch);
 }
 
-static void test_run_goes_on_from_any_step_with_the_same_bits(void **state)
+static void check_resumption(void)
 {
 	static const int64_t STOPS[] = {1, 2, PER_EPOCH, PER_EPOCH + 1, STEPS};
 
@@ -490,6 +521,11 @@ static void test_run_goes_on_from_any_step_with_the_same_bits(void **state)
 			check_resumed(&whole, STOPS[i], best != 0);
 		fitting_done(&whole);
 	}
+}
+
+static void test_run_goes_on_from_any_step_with_the_same_bits(void **state)
+{
+	for_each_method(check_resumption);
 }
 
 static void test_best_epoch_is_the_first_of_the_most_accurate(void **state)

@@ -58,6 +58,22 @@ void encoder_done(struct encoder *encoder)
 	*encoder = (struct encoder){0};
 }
 
+int encoder_prefix(const struct encoder *encoder)
+{
+	return encoder->peft != NULL ? encoder->peft->P : 0;
+}
+
+int encoder_keys(const struct encoder *encoder, int n)
+{
+	return encoder_prefix(encoder) + n;
+}
+
+/* Rows of keys of a whole slice. */
+static size_t key_rows(const struct encoder *encoder, struct slice_limits limits)
+{
+	return (size_t)limits.tokens + (size_t)limits.sequences * (size_t)encoder_prefix(encoder);
+}
+
 static real *take(struct workspace *ws, size_t rows, int cols)
 {
 	return arena_take(&ws->arena, rows * (size_t)cols, sizeof(real));
@@ -66,7 +82,7 @@ static real *take(struct workspace *ws, size_t rows, int cols)
 /* Reals that all sequences' probabilities of one layer need: sum over sequences of H n stride(n). */
 static size_t probability_reals(const struct encoder *encoder, struct slice_limits limits)
 {
-	size_t stride = (size_t)encoder->kernels->attention_stride(limits.longest);
+	size_t stride = (size_t)encoder->kernels->attention_stride(encoder_keys(encoder, limits.longest));
 
 	return (size_t)encoder->config->H * (size_t)limits.tokens * stride;
 }
@@ -75,12 +91,12 @@ static void plan_layer(struct workspace *ws, const struct encoder *encoder, stru
 	bool trains_base)
 {
 	const struct config *c = encoder->config;
-	size_t T = (size_t)ws->limits.tokens;
+	size_t T = (size_t)ws->limits.tokens, keys = key_rows(encoder, ws->limits);
 
 	s->x_first = take(ws, (size_t)ws->limits.sequences, c->D);
 	s->q = take(ws, T, c->D);
-	s->k = take(ws, T, c->D);
-	s->v = take(ws, T, c->D);
+	s->k = take(ws, keys, c->D);
+	s->v = take(ws, keys, c->D);
 	s->o = take(ws, T, c->D);
 	s->p = take(ws, probability_reals(encoder, ws->limits), 1);
 	s->hat1 = take(ws, T, c->D);
@@ -91,10 +107,14 @@ static void plan_layer(struct workspace *ws, const struct encoder *encoder, stru
 	s->hat2 = take(ws, T, c->D);
 	s->rstd2 = take(ws, T, 1);
 	s->y = take(ws, T, c->D);
-	s->tap = take(ws, T * (size_t)c->H, 1);
-	for (int site = 0; site < SITE_COUNT; site++)
-		if (peft_at(encoder, layer, (enum peft_site)site))
-			s->saved[site] = take(ws, T, (int)encoder->peft->method->saved_reals(encoder->peft));
+	s->tap = take(ws, keys * (size_t)c->H, 1);
+	for (int site = 0; site < SITE_COUNT; site++) {
+		if (!peft_at(encoder, layer, (enum peft_site)site))
+			continue;
+		s->saved[site] = take(ws, T, (int)encoder->peft->method->saved_reals(encoder->peft));
+		if (site >= SITE_PROJECTIONS)
+			s->dense[site] = take(ws, T, c->D);
+	}
 }
 
 /* The layers' states; without `keeps` all layers share one, but for x and y, which alternate. */
@@ -147,10 +167,12 @@ static void plan_workspace(struct workspace *ws, const struct encoder *encoder, 
 	if (k->bf16_gemm != NULL && encoder->linear != NULL && encoder->linear[0].q.half != NULL)
 		ws->scratch.half = arena_take(
 			&ws->arena, k->bf16_scratch_count((int)T, MAX(c->D, c->F)), sizeof(uint16_t));
-	ws->attention_scratch = take(ws, k->attention_scratch_reals(ws->limits.longest, c->D / c->H), 1);
+	ws->attention_scratch = take(
+		ws, k->attention_scratch_reals(encoder_keys(encoder, ws->limits.longest), c->D / c->H), 1);
 	ws->spare = take(ws, T * peft, 1);
 	for (size_t i = 0; i < NELEM(ws->d) && ws->keeps; i++)
-		ws->d[i] = take(ws, T, i == 0 ? MAX(c->D, c->F) : c->D);
+		ws->d[i] =
+			take(ws, i < 4 ? T : key_rows(encoder, ws->limits), i == 0 ? MAX(c->D, c->F) : c->D);
 	if (!ws->keeps)
 		ws->d[0] = take(ws, T, c->F);
 }

@@ -8,6 +8,9 @@
  * Only the first token's last hidden state is used by heads and plants, so after the last layer's
  * attention only those rows are computed, unless `all_rows` asks for more. Nothing below the lowest
  * trained tensor gets a gradient.
+ *
+ * A PEFT's virtual tokens (P of them) stand before every sequence's keys and values: no query sees them as a
+ * token, positions do not shift, and their scores are in the tap.
  */
 #ifndef OBLIVIATE_ENCODER_H
 #define OBLIVIATE_ENCODER_H
@@ -69,7 +72,7 @@ struct workspace {
 	int *row_ids, *first_ids; /* rows' numbers in the batch: of all tokens, of first tokens */
 	int *start;		  /* [sequences + 1] */
 	size_t *p_start;   /* [sequences + 1]: sequence's probabilities in layer_state.p, per head row */
-	size_t *tap_start; /* [sequences + 1]: sequence's scores in the tap, [H, n] each */
+	size_t *tap_start; /* [sequences + 1]: sequence's scores in the tap, [H, P + n] each */
 	real *embedding_hat, *embedding_rstd;
 	real *cls;   /* [sequences, D]: last hidden state of the first tokens */
 	real *d_cls; /* [sequences, D]: its gradient, from the caller */
@@ -77,7 +80,7 @@ struct workspace {
 	const real *d_rows;
 	struct linear_scratch scratch;
 	real *attention_scratch, *spare;
-	real *d[6]; /* gradients in flight, [tokens, max(D, F)] */
+	real *d[6]; /* gradients in flight: [tokens, max(D, F)], [tokens, D], of keys and values like these */
 };
 
 /* Weights that change, as they lie; frozen ones, packed in the form. Everything but the packed copies is borrowed. */
@@ -101,8 +104,12 @@ void encoder_fwd(struct workspace *ws, const struct encoder *encoder, const stru
 void encoder_bwd(struct workspace *ws, const struct encoder *encoder, const struct slice *slice,
 	const struct pass *pass, real *grad, const struct weights *weight_grads);
 
-/* The tap of a layer: first-token scores of every sequence, [H, n] at tap_start; before bwd the caller
- * replaces them by their gradient. */
+/* Virtual tokens before every sequence's keys; keys of a sequence of n tokens. */
+int encoder_prefix(const struct encoder *encoder);
+int encoder_keys(const struct encoder *encoder, int n);
+
+/* The tap of a layer: first-token scores of every sequence, [H, encoder_keys(n)] at tap_start; before bwd the
+ * caller replaces them by their gradient. */
 real *encoder_tap(const struct workspace *ws, int layer);
 /* After a pass with all_rows: hidden states below layer `layer` (0: embeddings), or of the last (L); [T, D]. */
 const real *encoder_hidden(const struct workspace *ws, const struct encoder *encoder, int layer);

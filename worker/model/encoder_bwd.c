@@ -22,51 +22,100 @@ static void map_bwd_w(struct workspace *ws, const struct encoder *encoder, const
 	linear_bwd_w(writable(dw), writable(db), linear, encoder->kernels, dy, x, rows, ws->scratch.panel);
 }
 
+/* The PEFT has a part in the layer's attention: in its projections, or keys and values of its own. */
+static bool peft_in_attention(const struct encoder *encoder, int layer)
+{
+	for (int site = 0; site < SITE_PROJECTIONS; site++)
+		if (peft_at(encoder, layer, (enum peft_site)site))
+			return true;
+	return encoder_prefix(encoder) > 0;
+}
+
+static bool peft_in_layer(const struct encoder *encoder, int layer)
+{
+	return peft_in_attention(encoder, layer) || peft_at(encoder, layer, SITE_ATTENTION_OUT) ||
+	       peft_at(encoder, layer, SITE_FFN_OUT);
+}
+
 /* A layer that nothing below needs a gradient from: no PEFT lower down, no trained base. */
 static bool is_lowest(const struct encoder *encoder, int layer, const struct weights *grads)
 {
 	if (grads != NULL)
 		return false;
 	for (int l = 0; l < layer; l++)
-		for (int site = 0; site < SITE_COUNT; site++)
-			if (peft_at(encoder, l, (enum peft_site)site))
-				return false;
+		if (peft_in_layer(encoder, l))
+			return false;
 	return true;
 }
 
-/* From d_y = ws->d[D_Y] to ws->d[D_Y] = gradient of the layer's residual input, ws->d[D_WIDE] = gradient of o. */
-static void layer_rest_bwd(struct workspace *ws, const struct encoder *encoder, const struct pass *pass,
-	int layer, int rows, const int *ids, const struct layer_weights *grads)
+/*
+ * out = LayerNorm(dropout(t) + residual), t = x W + b: from d = gradient of out to that of the residual, and
+ * d_t of t. With the PEFT between dropout and sum, where nothing below needs d_t (is_end) it is left undefined.
+ */
+static void close_half_bwd(struct workspace *ws, const struct encoder *encoder, const struct pass *pass,
+	int layer, enum peft_site site, real *d, real *d_t, int rows, const int *ids, real *grad,
+	real *d_ln_w, real *d_ln_b, bool is_end)
 {
-	const struct config *c = encoder->config;
 	const struct kernels *k = encoder->kernels;
-	const struct layer_weights *w = &encoder->weights->layer[layer];
+	int D = encoder->config->D;
+	struct closing half = closing_of(ws, encoder, pass, layer, site);
+	struct peft_call call;
+
+	if (!peft_at(encoder, layer, site)) {
+		k->norm_bwd(d, d_t, d_ln_w, d_ln_b, d, half.hat, half.rstd, half.ln_w, rows, D, ids,
+			half.dropout);
+		return;
+	}
+	call = peft_call_of(ws, encoder, pass, layer, site, rows, ids);
+	/* out = dropout(LayerNorm(y + residual)) */
+	k->dropout(d, rows, D, ids, call.dropout);
+	k->norm_bwd(d, d_t, d_ln_w, d_ln_b, d, half.hat, half.rstd, half.ln_w, rows, D, NULL,
+		(struct dropout){0});
+	/* y = PEFT(dropout(t)) */
+	call.x = half.dense;
+	call.d_y = d_t;
+	call.d_x = is_end ? NULL : d_t;
+	call.grad = grad;
+	encoder->peft->method->output_bwd(encoder->peft, &call);
+	if (!is_end)
+		k->dropout(d_t, rows, D, ids, half.dropout);
+}
+
+/*
+ * From d_y = ws->d[D_Y] to ws->d[D_Y] = gradient of the layer's residual input, ws->d[D_WIDE] = gradient of o;
+ * the latter not where is_end says that nothing needs it.
+ */
+static void layer_rest_bwd(struct workspace *ws, const struct encoder *encoder, const struct pass *pass,
+	int layer, int rows, const int *ids, real *grad, const struct layer_weights *grads, bool is_end)
+{
+	static const struct layer_weights none = {0};
+	const struct config *c = encoder->config;
 	const struct layer_linears *l = &encoder->linear[layer];
+	const struct layer_weights *norms = grads != NULL ? grads : &none;
 	struct layer_state *s = &ws->layer[layer];
 	real *d_a = ws->d[D_Y], *d_t = ws->d[D_T], *d_g = ws->d[D_WIDE], *d_o = ws->d[D_WIDE];
 
 	/* y = LayerNorm(dropout(t) + a) */
-	k->norm_bwd(d_a, d_t, grads != NULL ? writable(grads->ln2_w) : NULL,
-		grads != NULL ? writable(grads->ln2_b) : NULL, ws->d[D_Y], s->hat2, s->rstd2, w->ln2_w, rows,
-		c->D, ids, dropout_at(pass, c->hidden_dropout, layer, DROP_FFN_OUT));
+	close_half_bwd(ws, encoder, pass, layer, SITE_FFN_OUT, d_a, d_t, rows, ids, grad,
+		writable(norms->ln2_w), writable(norms->ln2_b), false);
 	/* t = g W2^T + b2 */
 	if (grads != NULL)
 		map_bwd_w(ws, encoder, grads->f2_w, grads->f2_b, &l->f2, d_t, s->g, rows);
-	linear_bwd_x(&l->f2, k, d_g, d_t, rows, GEMM_SET, ws->scratch);
+	linear_bwd_x(&l->f2, encoder->kernels, d_g, d_t, rows, GEMM_SET, ws->scratch);
 	/* g = act(h) */
-	k->mul(d_g, s->slope, (size_t)rows * (size_t)c->F);
+	encoder->kernels->mul(d_g, s->slope, (size_t)rows * (size_t)c->F);
 	/* h = a W1^T + b1 */
 	if (grads != NULL)
 		map_bwd_w(ws, encoder, grads->f1_w, grads->f1_b, &l->f1, d_g, s->a, rows);
-	linear_bwd_x(&l->f1, k, d_a, d_g, rows, GEMM_ADD, ws->scratch);
+	linear_bwd_x(&l->f1, encoder->kernels, d_a, d_g, rows, GEMM_ADD, ws->scratch);
 	/* a = LayerNorm(dropout(t) + x) */
-	k->norm_bwd(ws->d[D_Y], d_t, grads != NULL ? writable(grads->ln1_w) : NULL,
-		grads != NULL ? writable(grads->ln1_b) : NULL, d_a, s->hat1, s->rstd1, w->ln1_w, rows, c->D,
-		ids, dropout_at(pass, c->hidden_dropout, layer, DROP_ATTENTION_OUT));
+	close_half_bwd(ws, encoder, pass, layer, SITE_ATTENTION_OUT, d_a, d_t, rows, ids, grad,
+		writable(norms->ln1_w), writable(norms->ln1_b), is_end);
 	/* t = o Wo^T + bo */
 	if (grads != NULL)
 		map_bwd_w(ws, encoder, grads->o_w, grads->o_b, &l->o, d_t, s->o, rows);
-	linear_bwd_x(&l->o, k, d_o, d_t, rows, GEMM_SET, ws->scratch);
+	if (!is_end)
+		linear_bwd_x(&l->o, encoder->kernels, d_o, d_t, rows, GEMM_SET, ws->scratch);
 }
 
 static void heads_bwd(struct workspace *ws, const struct encoder *encoder, const struct slice *slice,
@@ -77,7 +126,7 @@ static void heads_bwd(struct workspace *ws, const struct encoder *encoder, const
 
 	for (int i = 0; i < slice->n; i++) {
 		struct attention a = attention_of(ws, encoder, slice, pass, layer, i);
-		size_t key_row = (size_t)ws->start[i] * D, query_row = first ? (size_t)i * D : key_row;
+		size_t key_row = key_start(ws, encoder, i) * D, query_row = query_start(ws, first, i) * D;
 
 		a.d_o = ws->d[D_WIDE] + query_row;
 		a.d_cls_scores = pass->want_scores ? a.cls_scores : NULL;
@@ -85,6 +134,35 @@ static void heads_bwd(struct workspace *ws, const struct encoder *encoder, const
 		a.d_k = wants_k ? ws->d[D_K] + key_row : NULL;
 		a.d_v = ws->d[D_V] + key_row;
 		encoder->kernels->attention_bwd(&a);
+	}
+}
+
+/* Of one sequence: d, the gradient of its copy of the prefix, goes to the prefix's own. */
+static void prefix_bwd(real *grad, real *d, const struct encoder *encoder, const struct pass *pass, int layer,
+	enum peft_site site, const struct sequence *seq)
+{
+	static const int only_row = 0;
+	const struct peft *peft = encoder->peft;
+	size_t D = (size_t)encoder->config->D;
+
+	encoder->kernels->dropout(
+		d, 1, peft->P * (int)D, &only_row, prefix_dropout(encoder, pass, layer, site, seq));
+	for (int p = 0; p < peft->P; p++)
+		encoder->kernels->add(grad + peft_prefix_at(peft, layer, site, p), d + (size_t)p * D, D);
+}
+
+/* Gradients of keys or values, a prefix before each sequence's: those of tokens are moved up to [T, D]. */
+static void take_prefixes(struct workspace *ws, const struct encoder *encoder, const struct slice *slice,
+	const struct pass *pass, int layer, enum peft_site site, real *d, real *grad)
+{
+	size_t P = (size_t)encoder_prefix(encoder), D = (size_t)encoder->config->D;
+
+	for (int i = 0; i < slice->n && P > 0; i++) {
+		real *own = d + key_start(ws, encoder, i) * D;
+
+		prefix_bwd(grad, own, encoder, pass, layer, site, &slice->seq[i]);
+		memmove(d + (size_t)ws->start[i] * D, own + P * D,
+			(size_t)slice->seq[i].n * D * sizeof(real));
 	}
 }
 
@@ -134,13 +212,19 @@ static void layer_bwd(struct workspace *ws, const struct encoder *encoder, const
 	struct layer_state *s = &ws->layer[layer];
 	const struct layer_weights *grads = weight_grads != NULL ? &weight_grads->layer[layer] : NULL;
 	bool first = first_only(encoder, pass, layer), lowest = is_lowest(encoder, layer, weight_grads);
-	bool wants_k = !lowest || peft_at(encoder, layer, SITE_KEY);
+	bool is_end = lowest && !peft_in_attention(encoder, layer);
+	bool wants_k = !lowest || peft_at(encoder, layer, SITE_KEY) || encoder_prefix(encoder) > 0;
 	int rows = first ? slice->n : slice->T;
 	const int *ids = first ? ws->first_ids : ws->row_ids;
 	const real *x = first ? s->x_first : s->x;
 
-	layer_rest_bwd(ws, encoder, pass, layer, rows, ids, grads);
+	layer_rest_bwd(ws, encoder, pass, layer, rows, ids, grad, grads, is_end);
+	if (is_end)
+		return;
 	heads_bwd(ws, encoder, slice, pass, layer, wants_k);
+	if (wants_k)
+		take_prefixes(ws, encoder, slice, pass, layer, SITE_KEY, ws->d[D_K], grad);
+	take_prefixes(ws, encoder, slice, pass, layer, SITE_VALUE, ws->d[D_V], grad);
 	project_bwd(ws, encoder, pass, layer, SITE_QUERY, lowest ? NULL : ws->d[D_Y], ws->d[D_Q], x, rows,
 		ids, grad, grads);
 	if (first && !lowest) {

@@ -4,6 +4,8 @@
  *   q, k, v = x W + b (and the PEFT's part);  o = attention(q, k, v)
  *   a = LayerNorm(dropout(o Wo + bo) + x)
  *   y = LayerNorm(dropout(act(a W1 + b1) W2 + b2) + a)
+ *
+ * A PEFT may act on what is dropped out in the last two lines, and put keys and values before k and v.
  */
 #include <string.h>
 
@@ -16,11 +18,12 @@ static void lay_out(struct workspace *ws, const struct encoder *encoder, const s
 
 	for (int i = 0; i < slice->n; i++) {
 		const struct sequence *seq = &slice->seq[i];
-		size_t stride = (size_t)encoder->kernels->attention_stride(seq->n);
+		int keys = encoder_keys(encoder, seq->n);
+		size_t stride = (size_t)encoder->kernels->attention_stride(keys);
 
 		ws->start[i + 1] = ws->start[i] + seq->n;
 		ws->p_start[i + 1] = ws->p_start[i] + H * (size_t)seq->n * stride;
-		ws->tap_start[i + 1] = ws->tap_start[i] + H * (size_t)seq->n;
+		ws->tap_start[i + 1] = ws->tap_start[i] + H * (size_t)keys;
 		ws->first_ids[i] = seq->row;
 		for (int t = 0; t < seq->n; t++)
 			ws->row_ids[ws->start[i] + t] = seq->row + t;
@@ -105,27 +108,79 @@ static enum kernel_activation kernel_activation_of(enum activation activation)
 	return table[activation];
 }
 
+/* One sequence's copy of the PEFT's keys or values of a layer, dropped out. */
+static void copy_prefix(real *out, const struct encoder *encoder, const struct pass *pass, int layer,
+	enum peft_site site, const struct sequence *seq)
+{
+	static const int only_row = 0;
+	const struct peft *peft = encoder->peft;
+	size_t D = (size_t)encoder->config->D;
+
+	for (int p = 0; p < peft->P; p++)
+		memcpy(out + (size_t)p * D, peft->params->w + peft_prefix_at(peft, layer, site, p),
+			D * sizeof(real));
+	encoder->kernels->dropout(
+		out, 1, peft->P * (int)D, &only_row, prefix_dropout(encoder, pass, layer, site, seq));
+}
+
+/*
+ * Keys or values of all sequences, the prefix before each. Those of tokens are computed at y's end and moved
+ * up: a sequence's place never lies behind where it was.
+ */
+static void project_keys(struct workspace *ws, const struct encoder *encoder, const struct slice *slice,
+	const struct pass *pass, int layer, enum peft_site site, real *y)
+{
+	size_t P = (size_t)encoder_prefix(encoder), D = (size_t)encoder->config->D;
+	real *tokens = y + (size_t)slice->n * P * D;
+
+	project(ws, encoder, pass, layer, site, tokens, ws->layer[layer].x, slice->T, ws->row_ids);
+	for (int i = 0; i < slice->n && P > 0; i++) {
+		real *own = y + key_start(ws, encoder, i) * D;
+
+		memmove(own + P * D, tokens + (size_t)ws->start[i] * D,
+			(size_t)slice->seq[i].n * D * sizeof(real));
+		copy_prefix(own, encoder, pass, layer, site, &slice->seq[i]);
+	}
+}
+
+/* out = LayerNorm(dropout(x W + b) + residual), the PEFT on what is dropped out and its dropout on out. */
+static void close_half(struct workspace *ws, const struct encoder *encoder, const struct pass *pass,
+	int layer, enum peft_site site, const real *x, const real *residual, int rows, const int *ids)
+{
+	const struct config *c = encoder->config;
+	const struct kernels *k = encoder->kernels;
+	struct closing half = closing_of(ws, encoder, pass, layer, site);
+	struct peft_call call = {0};
+
+	if (peft_at(encoder, layer, site)) {
+		linear_fwd(half.linear, k, half.dense, x, rows, ws->scratch);
+		k->dropout(half.dense, rows, c->D, ids, half.dropout);
+		half.dropout = (struct dropout){0};
+		call = peft_call_of(ws, encoder, pass, layer, site, rows, ids);
+		call.x = half.dense;
+		call.y = half.hat;
+		encoder->peft->method->output_fwd(encoder->peft, &call);
+	} else {
+		linear_fwd(half.linear, k, half.hat, x, rows, ws->scratch);
+	}
+	k->norm_fwd(half.out, half.hat, half.rstd, half.hat, residual, half.ln_w, half.ln_b, rows, c->D,
+		(real)c->layer_norm_eps, ids, half.dropout);
+	k->dropout(half.out, rows, c->D, ids, call.dropout);
+}
+
 /* s->y from s->a and its input: everything after the heads. */
 static void layer_rest(struct workspace *ws, const struct encoder *encoder, const struct pass *pass,
 	int layer, const real *residual, int rows, const int *ids)
 {
 	const struct config *c = encoder->config;
-	const struct kernels *k = encoder->kernels;
-	const struct layer_weights *w = &encoder->weights->layer[layer];
-	const struct layer_linears *l = &encoder->linear[layer];
 	struct layer_state *s = &ws->layer[layer];
 	real *g = s->g != NULL ? s->g : ws->d[0];
-	real eps = (real)c->layer_norm_eps;
 
-	linear_fwd(&l->o, k, s->hat1, s->o, rows, ws->scratch);
-	k->norm_fwd(s->a, s->hat1, s->rstd1, s->hat1, residual, w->ln1_w, w->ln1_b, rows, c->D, eps, ids,
-		dropout_at(pass, c->hidden_dropout, layer, DROP_ATTENTION_OUT));
-	linear_fwd(&l->f1, k, g, s->a, rows, ws->scratch);
-	k->activation(g, pass->train ? s->slope : NULL, g, (size_t)rows * (size_t)c->F,
+	close_half(ws, encoder, pass, layer, SITE_ATTENTION_OUT, s->o, residual, rows, ids);
+	linear_fwd(&encoder->linear[layer].f1, encoder->kernels, g, s->a, rows, ws->scratch);
+	encoder->kernels->activation(g, pass->train ? s->slope : NULL, g, (size_t)rows * (size_t)c->F,
 		kernel_activation_of(c->activation));
-	linear_fwd(&l->f2, k, s->hat2, g, rows, ws->scratch);
-	k->norm_fwd(s->y, s->hat2, s->rstd2, s->hat2, s->a, w->ln2_w, w->ln2_b, rows, c->D, eps, ids,
-		dropout_at(pass, c->hidden_dropout, layer, DROP_FFN_OUT));
+	close_half(ws, encoder, pass, layer, SITE_FFN_OUT, g, s->a, rows, ids);
 }
 
 static void layer_fwd(struct workspace *ws, const struct encoder *encoder, const struct slice *slice,
@@ -142,8 +197,8 @@ static void layer_fwd(struct workspace *ws, const struct encoder *encoder, const
 		x = s->x_first;
 	}
 	project(ws, encoder, pass, layer, SITE_QUERY, s->q, x, rows, ids);
-	project(ws, encoder, pass, layer, SITE_KEY, s->k, s->x, slice->T, ws->row_ids);
-	project(ws, encoder, pass, layer, SITE_VALUE, s->v, s->x, slice->T, ws->row_ids);
+	project_keys(ws, encoder, slice, pass, layer, SITE_KEY, s->k);
+	project_keys(ws, encoder, slice, pass, layer, SITE_VALUE, s->v);
 	for (int i = 0; i < slice->n; i++) {
 		struct attention a = attention_of(ws, encoder, slice, pass, layer, i);
 

@@ -8,7 +8,8 @@
 struct layer_state {
 	real *x;		 /* [T, D] input */
 	real *x_first;		 /* [sequences, D] its first rows; last layer only */
-	real *q, *k, *v;	 /* [T, D] */
+	real *q;		 /* [T, D] */
+	real *k, *v;		 /* [T + sequences P, D]: per sequence the PEFT's P rows, then its own */
 	real *p;		 /* probabilities, per sequence [H, queries, stride] */
 	real *o;		 /* [T, D] heads' outputs */
 	real *hat1, *rstd1, *a;	 /* [T, D], [T], [T, D]: after the attention's LayerNorm */
@@ -17,7 +18,8 @@ struct layer_state {
 	real *hat2, *rstd2;	 /* [T, D], [T] */
 	real *y;		 /* [T, D] output: the next layer's x */
 	real *saved[SITE_COUNT]; /* the PEFT's */
-	real *tap;		 /* [H, n] per sequence */
+	real *dense[SITE_COUNT]; /* [T, D] an output before the PEFT, where one acts on it */
+	real *tap;		 /* [H, P + n] per sequence */
 };
 
 /* Places where dropout falls; a pass's key and these give the stream. */
@@ -57,6 +59,17 @@ static inline bool first_only(const struct encoder *encoder, const struct pass *
 	return layer == encoder->config->L - 1 && !pass->all_rows;
 }
 
+/* Rows of queries and of keys where a sequence's begin: with a prefix there are more keys. */
+static inline size_t query_start(const struct workspace *ws, bool first, int i)
+{
+	return (size_t)(first ? i : ws->start[i]);
+}
+
+static inline size_t key_start(const struct workspace *ws, const struct encoder *encoder, int i)
+{
+	return (size_t)(ws->start[i] + i * encoder_prefix(encoder));
+}
+
 /* One sequence's attention, as forward and backward both see it; gradients are the caller's to add. */
 static inline struct attention attention_of(const struct workspace *ws, const struct encoder *encoder,
 	const struct slice *slice, const struct pass *pass, int layer, int i)
@@ -65,10 +78,10 @@ static inline struct attention attention_of(const struct workspace *ws, const st
 	const struct layer_state *s = &ws->layer[layer];
 	const struct sequence *seq = &slice->seq[i];
 	bool first = first_only(encoder, pass, layer);
-	size_t key_row = (size_t)ws->start[i] * (size_t)c->D;
-	size_t query_row = first ? (size_t)i * (size_t)c->D : key_row;
+	size_t key_row = key_start(ws, encoder, i) * (size_t)c->D;
+	size_t query_row = query_start(ws, first, i) * (size_t)c->D;
 	struct attention a = {.queries = first ? 1 : seq->n,
-		.S = seq->n,
+		.S = encoder_keys(encoder, seq->n),
 		.H = c->H,
 		.d = c->D / c->H,
 		.ld = (size_t)c->D,
@@ -86,6 +99,24 @@ static inline struct attention attention_of(const struct workspace *ws, const st
 	return a;
 }
 
+static inline struct dropout peft_dropout(
+	const struct encoder *encoder, const struct pass *pass, int layer, enum peft_site site)
+{
+	int place = site < SITE_PROJECTIONS ? (int)site : (int)site - SITE_PROJECTIONS;
+
+	return dropout_at(pass, encoder->peft->options.dropout, layer, DROP_PEFT + place);
+}
+
+/* Of a sequence's own copy of the prefix: one row of P D elements. */
+static inline struct dropout prefix_dropout(const struct encoder *encoder, const struct pass *pass, int layer,
+	enum peft_site site, const struct sequence *seq)
+{
+	struct dropout dropout = peft_dropout(encoder, pass, layer, site);
+
+	dropout.key = (uint32_t)rng_key(dropout.key, (uint64_t)seq->number);
+	return dropout;
+}
+
 static inline struct peft_call peft_call_of(const struct workspace *ws, const struct encoder *encoder,
 	const struct pass *pass, int layer, enum peft_site site, int rows, const int *ids)
 {
@@ -94,7 +125,7 @@ static inline struct peft_call peft_call_of(const struct workspace *ws, const st
 		.rows = rows,
 		.ids = ids,
 		.saved = ws->layer[layer].saved[site],
-		.dropout = dropout_at(pass, encoder->peft->options.dropout, layer, DROP_PEFT + (int)site),
+		.dropout = peft_dropout(encoder, pass, layer, site),
 		.scratch = ws->scratch.panel,
 		.spare = ws->spare};
 }
@@ -102,6 +133,41 @@ static inline struct peft_call peft_call_of(const struct workspace *ws, const st
 static inline bool peft_at(const struct encoder *encoder, int layer, enum peft_site site)
 {
 	return encoder->peft != NULL && encoder->peft->method->uses(encoder->peft, layer, site);
+}
+
+/* How one half of a layer closes: out = LayerNorm(dropout(x W + b) + residual), with the PEFT's part where it has one. */
+struct closing {
+	const struct linear *linear;
+	const real *ln_w, *ln_b;
+	real *dense, *hat, *rstd, *out;
+	struct dropout dropout; /* on x W + b */
+};
+
+static inline struct closing closing_of(const struct workspace *ws, const struct encoder *encoder,
+	const struct pass *pass, int layer, enum peft_site site)
+{
+	const struct layer_weights *w = &encoder->weights->layer[layer];
+	const struct layer_linears *l = &encoder->linear[layer];
+	const struct layer_state *s = &ws->layer[layer];
+	double p = encoder->config->hidden_dropout;
+
+	if (site == SITE_ATTENTION_OUT)
+		return (struct closing){.linear = &l->o,
+			.ln_w = w->ln1_w,
+			.ln_b = w->ln1_b,
+			.dense = s->dense[site],
+			.hat = s->hat1,
+			.rstd = s->rstd1,
+			.out = s->a,
+			.dropout = dropout_at(pass, p, layer, DROP_ATTENTION_OUT)};
+	return (struct closing){.linear = &l->f2,
+		.ln_w = w->ln2_w,
+		.ln_b = w->ln2_b,
+		.dense = s->dense[site],
+		.hat = s->hat2,
+		.rstd = s->rstd2,
+		.out = s->y,
+		.dropout = dropout_at(pass, p, layer, DROP_FFN_OUT)};
 }
 
 #endif

@@ -13,10 +13,16 @@ struct call {
 	real clip, rate, c1, c2;
 };
 
-static size_t chunk_size(const struct optim *optim, int chunk, size_t *at)
+static int chunks_of(size_t size)
+{
+	return (int)((size + CHUNK - 1) / CHUNK);
+}
+
+/* Elements of a chunk of `size` in all. */
+static size_t chunk_size(size_t size, int chunk, size_t *at)
 {
 	*at = (size_t)chunk * CHUNK;
-	return MIN((size_t)CHUNK, optim->params->size - *at);
+	return MIN((size_t)CHUNK, size - *at);
 }
 
 int optim_init(struct optim *optim, struct params *params, struct par *par, const struct kernels *kernels,
@@ -26,7 +32,7 @@ int optim_init(struct optim *optim, struct params *params, struct par *par, cons
 		.par = par,
 		.kernels = kernels,
 		.clip = clip,
-		.chunks = (int)((params->size + CHUNK - 1) / CHUNK)};
+		.chunks = chunks_of(params->size)};
 	optim->partial = calloc((size_t)optim->chunks + 1, sizeof(double));
 	return optim->partial != NULL ? 0 : err_nomem(err);
 }
@@ -40,7 +46,7 @@ void optim_done(struct optim *optim)
 static void sum_chunk(void *arg, int task, int thread)
 {
 	struct call *call = arg;
-	size_t at, n = chunk_size(call->optim, task, &at);
+	size_t at, n = chunk_size(call->optim->params->sliced, task, &at);
 	real *g = call->optim->params->g + at;
 
 	(void)thread;
@@ -56,13 +62,13 @@ void optim_sum(struct optim *optim, real *const *slice, int slices)
 {
 	struct call call = {.optim = optim, .slice = slice, .slices = slices};
 
-	par_run(optim->par, optim->chunks, sum_chunk, &call);
+	par_run(optim->par, chunks_of(optim->params->sliced), sum_chunk, &call);
 }
 
 static void norm_chunk(void *arg, int task, int thread)
 {
 	struct call *call = arg;
-	size_t at, n = chunk_size(call->optim, task, &at);
+	size_t at, n = chunk_size(call->optim->params->size, task, &at);
 
 	(void)thread;
 	call->optim->partial[task] = call->optim->kernels->sum_of_squares(call->optim->params->g + at, n);
@@ -85,7 +91,7 @@ static void update_chunk(void *arg, int task, int thread)
 	static const real EPS = (real)1e-8;
 	struct call *call = arg;
 	struct params *p = call->optim->params;
-	size_t at, n = chunk_size(call->optim, task, &at);
+	size_t at, n = chunk_size(call->optim->params->size, task, &at);
 
 	(void)thread;
 	call->optim->kernels->adamw(p->w + at, p->m + at, p->v + at, p->g + at, n, call->clip, call->rate,

@@ -25,7 +25,7 @@ int optim_init(struct optim *optim, struct params *params, struct par *par, cons
 	double clip, struct err *err) MUST_USE;
 void optim_done(struct optim *optim);
 
-/* params->g = sum of the slices' gradients, in order; slices are zeroed for the next step. */
+/* params->g up to `sliced` = sum of the slices' gradients, in order; slices are zeroed for the next step. */
 void optim_sum(struct optim *optim, real *const *slice, int slices);
 /* Euclidean norm of params->g. */
 double optim_norm(struct optim *optim);

@@ -134,8 +134,10 @@ int predict(int *label, double *ce, real *logits, const struct classifier *model
 		rc = err_nomem(err);
 	for (int t = 0; t < par_threads(par) && rc == 0; t++)
 		rc = lane_init(&call.lane[t], model, corpus->longest, err);
-	if (rc == 0)
+	if (rc == 0) {
+		peft_prepare(model->encoder->peft);
 		par_run(par, call.slices, run_slice, &call);
+	}
 	for (int t = 0; call.lane != NULL && t < par_threads(par); t++) {
 		workspace_done(&call.lane[t].ws);
 		arena_done(&call.lane[t].arena);

@@ -46,7 +46,7 @@ static void plan_slices(struct trainer *trainer, int slices)
 	trainer->slice_grad = arena_take(&trainer->arena, (size_t)slices, sizeof(*trainer->slice_grad));
 	trainer->sum = arena_take(&trainer->arena, (size_t)slices, sizeof(*trainer->sum));
 	for (int s = 0; s < slices; s++) {
-		real *grad = arena_take(&trainer->arena, trainer->model.params->size, sizeof(real));
+		real *grad = arena_take(&trainer->arena, trainer->model.params->sliced, sizeof(real));
 
 		if (trainer->slice_grad != NULL)
 			trainer->slice_grad[s] = grad;
@@ -107,7 +107,8 @@ static double tap_loss(const struct trainer *trainer, struct workspace *ws, cons
 
 	for (int l = 0; l < c->L; l++)
 		for (int i = 0; i < slice->n; i++)
-			sum += loss_attn(encoder_tap(ws, l) + ws->tap_start[i], c->H, slice->seq[i].n, scale);
+			sum += loss_attn(encoder_tap(ws, l) + ws->tap_start[i], c->H,
+				encoder_keys(trainer->model.encoder, slice->seq[i].n), scale);
 	return sum;
 }
 
@@ -143,10 +144,12 @@ void trainer_gradient(struct trainer *trainer, struct step_result *result, const
 {
 	const struct train_options *o = &trainer->options;
 
+	peft_prepare(trainer->model.encoder->peft);
 	batch_fill(&trainer->batch, corpus, rows, n);
 	trainer->step_key = rng_key(o->key, (uint64_t)step);
 	par_run(trainer->par, trainer->batch.slices, run_slice, trainer);
 	optim_sum(&trainer->optim, trainer->slice_grad, trainer->batch.slices);
+	peft_finish(trainer->model.encoder->peft);
 
 	*result = (struct step_result){.texts = n, .tokens = trainer->batch.T};
 	for (int s = 0; s < trainer->batch.slices; s++) {
