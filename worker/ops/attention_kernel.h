@@ -81,7 +81,8 @@ static void small_product(real *c, size_t ldc, const real *a, size_t a_row, size
 			.k = k,
 			.c = c + from,
 			.ldc = ldc,
-			.n = MIN(NR, n - from)};
+			.n = MIN(NR, n - from),
+			.ahead = (const char *)b};
 
 		strip(t, m);
 	}

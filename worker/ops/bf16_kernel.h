@@ -19,7 +19,7 @@ struct bf16_tile {
 	size_t lda;
 	const uint16_t *b; /* [k / 2][NR][2] */
 	int pairs;
-	struct tile out; /* c, ldc, n, bias, accumulate */
+	struct tile out; /* c, ldc, n, bias, accumulate, ahead */
 };
 
 static inline __attribute__((always_inline)) void bf16_tile_run(const struct bf16_tile *t, const int rows)
@@ -34,6 +34,8 @@ static inline __attribute__((always_inline)) void bf16_tile_run(const struct bf1
 	for (int k = 0; k < t->pairs; k++) {
 		__m512bh b0 = (__m512bh)_mm512_loadu_si512(t->b + (size_t)k * 2 * NR);
 		__m512bh b1 = (__m512bh)_mm512_loadu_si512(t->b + (size_t)k * 2 * NR + 2 * VL);
+
+		__builtin_prefetch(t->out.ahead + (size_t)k * t->out.ahead_step, 0, 2);
 
 #pragma GCC unroll 16
 		for (int i = 0; i < rows; i++) {
@@ -118,7 +120,7 @@ static void bf16_pack(uint16_t *packed, const struct gemm *g)
 
 static void bf16_strip(struct bf16_tile t, int m)
 {
-	int blocks = (m + MR - 1) / MR;
+	int blocks = blocks_of(m);
 
 	for (int i = 0; i < blocks; i++) {
 		int rows = m / blocks + (i < m % blocks);
@@ -126,6 +128,7 @@ static void bf16_strip(struct bf16_tile t, int m)
 		bf16_tiles[rows](&t);
 		t.a += (size_t)rows * t.lda;
 		t.out.c += (size_t)rows * t.out.ldc;
+		t.out.ahead += (size_t)t.pairs * t.out.ahead_step;
 	}
 }
 
@@ -144,7 +147,9 @@ static void bf16_gemm(const struct gemm *g, const uint16_t *packed, uint16_t *sc
 				.ldc = g->ldc,
 				.n = MIN(NR, g->n - from),
 				.bias = g->bias != NULL ? g->bias + from : NULL,
-				.accumulate = g->accumulate}};
+				.accumulate = g->accumulate,
+				.ahead = (const char *)(packed + (size_t)(from + NR) * lda),
+				.ahead_step = 2 * NR * sizeof(uint16_t) / (size_t)blocks_of(g->m)}};
 
 		bf16_strip(t, g->m);
 	}

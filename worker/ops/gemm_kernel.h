@@ -25,6 +25,8 @@ struct tile {
 	int n; /* valid columns, 1 .. NR (two vectors) or 1 .. VL (one) */
 	const real *bias;
 	bool accumulate;
+	const char *ahead; /* fetched into the cache along the way: B's next panel */
+	size_t ahead_step; /* bytes of it for each inner index */
 };
 
 static inline __attribute__((always_inline)) vec tile_start(const struct tile *t, int row, int from)
@@ -64,6 +66,8 @@ static inline __attribute__((always_inline)) void tile_run(
 		const real *b_k = t->b + (size_t)k * t->ldb;
 		vec b0 = vec_load(b_k);
 		vec b1 = wide ? vec_load(b_k + VL) : (vec){0};
+
+		__builtin_prefetch(t->ahead + (size_t)k * t->ahead_step, 0, 2);
 
 #pragma GCC unroll 16
 		for (int i = 0; i < rows; i++) {
@@ -105,10 +109,16 @@ static tile_fn *const tiles[2][13] = {{TILE_ROWS(THIN_ENTRY)}, {TILE_ROWS(WIDE_E
 #undef THIN_ENTRY
 #undef WIDE_ENTRY
 
-/* All m rows of C for one panel of B: blocks of nearly equal height, so that none is a sliver. */
+/* Blocks of nearly equal height, so that none is a sliver. */
+static int blocks_of(int m)
+{
+	return (m + MR - 1) / MR;
+}
+
+/* All m rows of C for one panel of B. */
 static void strip(struct tile t, int m)
 {
-	int blocks = (m + MR - 1) / MR;
+	int blocks = blocks_of(m);
 
 	for (int i = 0; i < blocks; i++) {
 		int rows = m / blocks + (i < m % blocks);
@@ -116,6 +126,7 @@ static void strip(struct tile t, int m)
 		tiles[t.n > VL][rows](&t);
 		t.a += (size_t)rows * t.a_row;
 		t.c += (size_t)rows * t.ldc;
+		t.ahead += (size_t)t.k * t.ahead_step;
 	}
 }
 
@@ -183,6 +194,11 @@ static void gemm_run(const struct gemm *g)
 		} else {
 			pack_panel(g->scratch, g, from);
 			t.b = g->scratch;
+		}
+		t.ahead = (const char *)t.b;
+		if (g->packed != NULL) {
+			t.ahead += NR * sizeof(real) * (size_t)g->k;
+			t.ahead_step = NR * sizeof(real) / (size_t)blocks_of(g->m);
 		}
 		strip(t, g->m);
 	}

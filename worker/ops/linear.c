@@ -18,9 +18,12 @@ static struct gemm gradient_of(const struct linear *l, real *dx, const real *dy,
 void linear_plan(
 	struct linear *linear, const struct kernels *kernels, enum linear_form form, struct arena *arena)
 {
-	if (form == LINEAR_FLOAT32)
+	if (form == LINEAR_FLOAT32) {
 		linear->panels =
 			arena_take(arena, kernels->gemm_packed_reals(linear->out, linear->in), sizeof(real));
+		linear->panels_input =
+			arena_take(arena, kernels->gemm_packed_reals(linear->in, linear->out), sizeof(real));
+	}
 	if (form != LINEAR_BF16)
 		return;
 	linear->half =
@@ -34,8 +37,10 @@ void linear_pack(const struct linear *linear, const struct kernels *kernels)
 	struct gemm forward = forward_of(linear, NULL, NULL, 0, NULL);
 	struct gemm gradient = gradient_of(linear, NULL, NULL, 0, NULL);
 
-	if (linear->panels != NULL)
+	if (linear->panels != NULL) {
 		kernels->gemm_pack(linear->panels, &forward);
+		kernels->gemm_pack(linear->panels_input, &gradient);
+	}
 	if (linear->half == NULL)
 		return;
 	kernels->bf16_pack(linear->half, &forward);
@@ -60,6 +65,7 @@ void linear_bwd_x(const struct linear *linear, const struct kernels *kernels, re
 	struct gemm g = gradient_of(linear, dx, dy, rows, scratch.panel);
 
 	g.accumulate = mode == GEMM_ADD;
+	g.packed = linear->panels_input;
 	if (linear->half_input != NULL)
 		kernels->bf16_gemm(&g, linear->half_input, scratch.half);
 	else

@@ -1,9 +1,9 @@
 /*
  * linear: y = x W^T + b with a W that stays, packed once for the products that training needs.
  *
- * Three ways to hold W [out, in]: as it lies (weights that change: plants), in panels for the forward
- * product (float32), or in bfloat16 panels for both directions. bfloat16 rounds x or dy as well; sums stay
- * float32. Panels are the caller's memory, planned with linear_plan.
+ * Three ways to hold W [out, in]: as it lies (weights that change: plants), in float32 panels or in
+ * bfloat16 panels, both for the forward product and for the gradient of its input. bfloat16 rounds x or
+ * dy as well; sums stay float32. Panels are the caller's memory, planned with linear_plan.
  */
 #ifndef OBLIVIATE_LINEAR_H
 #define OBLIVIATE_LINEAR_H
@@ -16,8 +16,8 @@ enum linear_form { LINEAR_AS_IT_LIES, LINEAR_FLOAT32, LINEAR_BF16 };
 struct linear {
 	const real *w, *b; /* [out, in], [out]; borrowed */
 	int out, in;
-	real *panels;		     /* float32, forward */
-	uint16_t *half, *half_input; /* bfloat16, forward and for the gradient of the input */
+	real *panels, *panels_input; /* float32, forward and for the gradient of the input */
+	uint16_t *half, *half_input; /* bfloat16, likewise */
 };
 
 /* One thread's buffers: reals for the longest inner dimension, halves for the largest x or dy. */
