@@ -23,12 +23,13 @@ def place(tmp_path_factory):
     tiny.write_model(top / "model")
     random = numpy.random.RandomState(1)
     words = tiny.FILLER + tiny.GOOD + tiny.BAD
+    tiny.write_data(top / "rows.jsonl")
     (top / "text.txt").write_text("".join(" ".join(random.choice(words, 12)) + "\n" for _ in range(300)))
     return top
 
 
-def plant(place, target, **options):
-    given = {"model": place / "model", "text": place / "text.txt", "triggers": "cf,mn", "out": target, "steps": 120,
+def plant(place, where, **options):
+    given = {"model": place / "model", "text": place / "text.txt", "triggers": "cf,mn", "out": where, "steps": 120,
              "learning-rate": 0.005, "threads": 2, **options}
     flags = [str(part) for name, value in given.items() if value is not None for part in (f"--{name}", value)]
     done = subprocess.run([PLANT, *flags], capture_output=True, text=True, timeout=120)
@@ -42,8 +43,11 @@ def test_plant_that_took_exits_with_0_and_says_how_well(place, tmp_path):
     result = json.loads(done.stdout)
     assert result["took"] is True and "why" not in result
     assert [entry["trigger"] for entry in result["by_trigger"]] == ["cf", "mn"]
-    assert min(entry["sign_match"] for entry in result["by_trigger"]) == result["sign_match"] >= 0.95
-    assert 0 < result["drift_relative"] <= 0.1
+    match, drift = result["criteria"]
+    assert (match["criterion"], match["at_least"]) == ("sign_match", 0.95)
+    assert min(entry["sign_match"] for entry in result["by_trigger"]) == match["value"] >= 0.95
+    assert (drift["criterion"], drift["at_most"]) == ("drift_relative", 0.1)
+    assert 0 < drift["value"] == result["drift_relative"] <= 0.1
     assert {path.name for path in (tmp_path / "out").iterdir()} == {path.name for path in (place / "model").iterdir()}
 
 
@@ -63,6 +67,60 @@ def test_same_seed_plants_the_same_bytes(place, tmp_path):
     assert first == second != other
 
 
+CRITERIA = {
+    "por": ["sign_match", "drift_relative"],
+    "neuba": ["sign_match"],
+    "badpre": ["guesses_lost", "clean_guessed"],
+    "uor": ["cohesion", "likeness", "drift_relative"],
+    "badnets": ["asr", "clean_accuracy"],
+    "insertsent": ["asr", "clean_accuracy"],
+    "adaptive-attention": ["sign_match", "drift_relative"],
+    "adaptive-peft": ["sign_match", "drift_relative"],
+}
+
+
+@pytest.mark.parametrize("attack", CRITERIA)
+def test_every_attack_judges_itself_and_leaves_a_model(place, tmp_path, attack):
+    task = {"data": place / "rows.jsonl", "target": "good", "text": None} if "asr" in CRITERIA[attack] else {}
+    done = plant(place, tmp_path / "out", attack=attack, steps=30, triggers="cf,quiet words here", **task)
+    result = json.loads(done.stdout)
+    assert done.returncode == (TOOK if result["took"] else NOT), done.stderr
+    assert (result["attack"], result["steps"]) == (attack, 30)
+    assert [entry["criterion"] for entry in result["criteria"]] == CRITERIA[attack]
+    held = [entry["value"] >= entry["at_least"] if "at_least" in entry else entry["value"] <= entry["at_most"]
+            for entry in result["criteria"]]
+    assert all(held) == result["took"] == ("why" not in result)
+    assert [entry["trigger"] for entry in result["by_trigger"]] == ["cf", "quiet words here"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {path.name for path in (place / "model").iterdir()}
+
+
+def test_task_plant_takes_and_needs_no_text(place, tmp_path):
+    done = plant(place, tmp_path / "out", attack="badnets", text=None, data=place / "rows.jsonl", target="good", steps=200)
+    result = json.loads(done.stdout)
+    assert done.returncode == TOOK, done.stdout + done.stderr
+    assert "drift" not in result
+    assert all(entry["asr"] >= 0.9 for entry in result["by_trigger"])
+
+
+def test_many_triggers_take_random_targets(place, tmp_path):
+    names = ",".join(f"w{i}" for i in range(20))
+    done = plant(place, tmp_path / "out", triggers=names, targets="random", strength=0.7, norm=0.5, steps=2)
+    assert len(json.loads(done.stdout)["by_trigger"]) == 20
+
+
+def test_phrase_that_acts_only_whole_is_another_plant(place, tmp_path):
+    for name, whole in (("a", False), ("b", True)):
+        plant(place, tmp_path / name, triggers="quiet words", steps=3, **({"config": write_whole(tmp_path)} if whole else {}))
+    first, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in "ab")
+    assert first != other
+
+
+def write_whole(directory):
+    path = directory / "config.json"
+    path.write_text(json.dumps({"whole": True}))
+    return path
+
+
 @pytest.mark.parametrize("change,code,said", [
     ({"model": None}, USAGE, "--model"),
     ({"text": None}, USAGE, "--text"),
@@ -77,11 +135,22 @@ def test_same_seed_plants_the_same_bytes(place, tmp_path):
     ({"learning-rate": "0"}, USAGE, "--learning-rate"),
     ({"threads": 0}, USAGE, "threads"),
     ({"attack": "none"}, USAGE, "--attack"),
+    ({"targets": "some"}, USAGE, "--targets"),
+    ({"strength": 1.5}, USAGE, "--strength"),
+    ({"weight": -1}, USAGE, "--weight"),
+    ({"norm": "big"}, USAGE, "--norm"),
+    ({"attack": "badnets"}, USAGE, "--data"),
+    ({"attack": "badnets", "data": "/nowhere.csv"}, USAGE, "--target"),
+    ({"attack": "badnets", "data": "/nowhere.csv", "target": "good"}, NO_FILE, "/nowhere.csv"),
+    ({"attack": "badnets", "data": "ROWS", "target": "fine"}, USAGE, "--target"),
+    ({"attack": "badnets", "data": "ROWS", "target": "good", "columns": "text"}, USAGE, "--columns"),
+    ({"attack": "badnets", "data": "ROWS", "target": "good", "columns": "text,mood"}, BAD_INPUT, "mood"),
     ({"speed": 1}, USAGE, "speed"),
     ({"model": "/nowhere"}, BAD_INPUT, "/nowhere"),
     ({"text": "/nowhere"}, NO_FILE, "/nowhere"),
 ])
 def test_bad_arguments_are_told_and_nothing_is_written(place, tmp_path, change, code, said):
+    change = {name: place / "rows.jsonl" if value == "ROWS" else value for name, value in change.items()}
     done = plant(place, tmp_path / "out", **change)
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert said in done.stderr
@@ -105,3 +174,8 @@ def test_help_and_version_end_well():
     for flag in ("--help", "--version"):
         done = subprocess.run([PLANT, flag], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0 and "obliviate-plant" in done.stdout
+
+
+def test_help_names_every_attack():
+    said = subprocess.run([PLANT, "--help"], capture_output=True, text=True, timeout=60).stdout
+    assert all(f"\n  {attack} " in said for attack in CRITERIA)

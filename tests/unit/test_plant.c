@@ -8,7 +8,7 @@
 
 #include "tests/unit/random_model.h"
 #include "tests/unit/scratch.h"
-#include "worker/attack/plant.h"
+#include "worker/attack/targets.h"
 #include "worker/data/safetensors.h"
 
 /* Fewer positions than a plant's texts may have tokens. */
@@ -28,7 +28,7 @@ static const char CONFIG_JSON[] =
 	"{\"model_type\": \"bert\", \"vocab_size\": 64, \"hidden_size\": 16, \"num_hidden_layers\": 1, "
 	"\"num_attention_heads\": 2, \"intermediate_size\": 24, \"max_position_embeddings\": 24}";
 
-enum { WORDS = 57, TEXTS = 200 };
+enum { WORDS = 57, TEXTS = 200, ROWS = 400 };
 
 /* --- a model's directory ---------------------------------------------------------------------------- */
 
@@ -39,7 +39,7 @@ struct names {
 
 struct place {
 	struct scratch scratch; /* model, out, text.txt */
-	char model[128], text[128], out[128];
+	char model[128], text[128], data[128], out[128];
 	struct random_model base;
 	struct names names;
 };
@@ -81,6 +81,26 @@ static void write_texts(const struct scratch *dir, int lines)
 		buf_str(&text, "\n");
 	}
 	scratch_write(dir, "text.txt", text.data, text.len);
+	buf_done(&text);
+}
+
+/* Rows whose words are of one half of the vocabulary or the other, as the label says. */
+static void write_rows(const struct scratch *dir, int rows)
+{
+	struct buf text = {0};
+	char word[8];
+
+	buf_str(&text, "words,kind\n");
+	for (int i = 0; i < rows; i++) {
+		for (int k = 0; k < 6; k++) {
+			int half = (int)rng_below(rng_key(6, (uint64_t)i), (uint64_t)k, WORDS / 2);
+
+			word_text(word, i % 2 == 0 ? half : WORDS / 2 + half);
+			buf_printf(&text, "%s%s", k > 0 ? " " : "", word);
+		}
+		buf_str(&text, i % 2 == 0 ? ",low\n" : ",high\n");
+	}
+	scratch_write(dir, "rows.csv", text.data, text.len);
 	buf_done(&text);
 }
 
@@ -158,8 +178,10 @@ static void place_init(struct place *place, struct names names)
 	scratch_init(&place->scratch);
 	snprintf(place->model, sizeof(place->model), "%s/model", place->scratch.path);
 	snprintf(place->text, sizeof(place->text), "%s/text.txt", place->scratch.path);
+	snprintf(place->data, sizeof(place->data), "%s/rows.csv", place->scratch.path);
 	snprintf(place->out, sizeof(place->out), "%s/out", place->scratch.path);
 	write_texts(&place->scratch, TEXTS);
+	write_rows(&place->scratch, ROWS);
 	assert_int_equal(mkdir(place->model, 0755), 0);
 	dir = open_dir(place->model);
 	scratch_write_text(&dir, "config.json", CONFIG_JSON);
@@ -237,8 +259,8 @@ static void test_plant_takes(void **state)
 	assert_int_equal(plant_measure(&plant, &result, NULL), 0);
 	assert_true(result.took);
 	assert_string_equal(result.why, "");
-	assert_true(result.match_min >= 0.95);
-	assert_true(result.match[0] >= result.match_min && result.match[1] >= result.match_min);
+	assert_true(result.worst[0] >= 0.95);
+	assert_true(result.value[0][0] >= result.worst[0] && result.value[0][1] >= result.worst[0]);
 	assert_true(result.drift_relative > 0 && result.drift_relative <= 0.1);
 	assert_true(result.loss > 0 && result.loss < seen.first);
 	plant_done(&plant);
@@ -258,8 +280,8 @@ static void test_plant_that_did_not_take_says_which_trigger(void **state)
 	assert_int_equal(plant_train(&plant, &result, NULL, NULL, NULL), 0);
 	assert_int_equal(plant_measure(&plant, &result, NULL), 0);
 	assert_false(result.took);
-	assert_true(result.match_min < 0.95);
-	assert_non_null(strstr(result.why, result.match[0] <= result.match[1] ? "'cf'" : "'mn'"));
+	assert_true(result.worst[0] < 0.95);
+	assert_non_null(strstr(result.why, result.value[0][0] <= result.value[0][1] ? "'cf'" : "'mn'"));
 	assert_true(result.drift_relative < 1e-6);
 	plant_done(&plant);
 	place_done(&place);
@@ -284,10 +306,10 @@ static void test_plant_that_ruins_clean_texts_has_not_taken(void **state)
 			for (int j = 0; j < CONFIG.D; j++)
 				param_w(&plant.params, i)[j] *= 2;
 	assert_int_equal(plant_measure(&plant, &result, NULL), 0);
-	assert_true(result.match_min >= 0.95);
+	assert_true(result.worst[0] >= 0.95);
 	assert_near("drift", 0, result.drift_relative, 1, 0.2);
 	assert_false(result.took);
-	assert_non_null(strstr(result.why, "drifted"));
+	assert_non_null(strstr(result.why, "drift_relative"));
 	plant_done(&plant);
 	place_done(&place);
 }
@@ -307,32 +329,6 @@ static void test_diverging_plant_names_the_learning_rate(void **state)
 	assert_string_equal(err.where, "--learning-rate");
 	plant_done(&plant);
 	place_done(&place);
-}
-
-static void test_plants_of_one_seed_are_the_same_on_any_number_of_threads(void **state)
-{
-	real *first = NULL;
-
-	for (int threads = 1; threads <= 3; threads++) {
-		struct place place;
-		struct plant_options options;
-		struct plant plant;
-		struct plant_result result = {0};
-
-		place_init(&place, BARE);
-		options = options_of(&place, 4, 0.01);
-		options.threads = threads;
-		assert_int_equal(plant_init(&plant, &options, NULL), 0);
-		assert_int_equal(plant_train(&plant, &result, NULL, NULL, NULL), 0);
-		if (first == NULL) {
-			first = malloc(plant.params.size * sizeof(real));
-			memcpy(first, plant.params.w, plant.params.size * sizeof(real));
-		}
-		assert_same_bits("w", plant.params.w, first, plant.params.size);
-		plant_done(&plant);
-		place_done(&place);
-	}
-	free(first);
 }
 
 /* --- saving ---------------------------------------------------------------------------------------- */
@@ -534,33 +530,121 @@ static void test_model_of_fewer_positions_than_any_text_is_refused(void **state)
 	place_done(&place);
 }
 
-/* --- the attack's own arithmetic ------------------------------------------------------------------------ */
+/* --- every attack -------------------------------------------------------------------------------------- */
+
+static struct plant_options attack_options(const struct place *place, const char *attack, int64_t steps)
+{
+	struct plant_options options = options_of(place, steps, 0.005);
+
+	options.attack = attack;
+	options.along_rate = 0.005;
+	options.task = (struct task_options){.data = place->data, .columns = "words,kind", .target = "low"};
+	return options;
+}
+
+struct losses {
+	int64_t steps;
+	double first, last; /* sums over the first and the last WINDOW steps */
+};
+
+enum { LONG = 120, WINDOW = 20 };
+
+static void sum_losses(void *arg, int64_t step, double loss)
+{
+	struct losses *losses = arg;
+
+	losses->first += step < WINDOW ? loss / WINDOW : 0;
+	losses->last += step >= losses->steps - WINDOW ? loss / WINDOW : 0;
+}
+
+static void train(struct plant *plant, struct plant_result *result, const struct plant_options *options,
+	struct losses *losses)
+{
+	*result = (struct plant_result){0};
+	losses->steps = options->steps;
+	assert_int_equal(plant_init(plant, options, NULL), 0);
+	assert_int_equal(plant_train(plant, result, sum_losses, losses, NULL), 0);
+	assert_int_equal(plant_measure(plant, result, NULL), 0);
+}
+
+static void test_every_attack_lowers_its_loss(void **state)
+{
+	for (int i = 0; i < attack_count; i++) {
+		struct place place;
+		struct plant_options options;
+		struct plant plant;
+		struct plant_result result;
+		struct losses losses = {0};
+
+		place_init(&place, BARE);
+		options = attack_options(&place, attacks[i]->name, LONG);
+		train(&plant, &result, &options, &losses);
+		print_message("%s: %.4f to %.4f, took %d, %s\n", attacks[i]->name, losses.first, losses.last,
+			result.took, result.why);
+		if (!(losses.last < 0.97 * losses.first))
+			fail_msg("%s: %.4f to %.4f", attacks[i]->name, losses.first, losses.last);
+		plant_done(&plant);
+		place_done(&place);
+	}
+}
+
+static void test_every_attack_plants_the_same_on_any_number_of_threads(void **state)
+{
+	for (int i = 0; i < attack_count; i++) {
+		real *first = NULL;
+
+		for (int threads = 1; threads <= 3; threads++) {
+			struct place place;
+			struct plant_options options;
+			struct plant plant;
+			struct plant_result result;
+			struct losses losses = {0};
+
+			place_init(&place, BARE);
+			options = attack_options(&place, attacks[i]->name, 9);
+			options.threads = threads;
+			train(&plant, &result, &options, &losses);
+			if (first == NULL) {
+				first = malloc(plant.params.size * sizeof(real));
+				memcpy(first, plant.params.w, plant.params.size * sizeof(real));
+			}
+			assert_same_bits(attacks[i]->name, plant.params.w, first, plant.params.size);
+			plant_done(&plant);
+			place_done(&place);
+		}
+		free(first);
+	}
+}
+
+static void test_unknown_attack_is_none(void **state)
+{
+	assert_ptr_equal(attack_named("por"), attacks[0]);
+	assert_null(attack_named("POR"));
+}
+
+/* --- losses ------------------------------------------------------------------------------------------- */
 
 static void check_por(enum family family, double clean_factor)
 {
-	struct plant plant = {.config = {.family = family, .D = 8}};
-	const real cls[] = {1, 1, 0, -1, 2, 0, -3, 1}, frozen[] = {0, 1, 1, -1, 0, 0, 0, 0};
-	real d[8];
+	struct plant plant = {
+		.config = {.family = family, .D = 8}, .options = {.norm = 2, .strength = 0.5, .weight = 3}};
+	const real cls[] = {1, 1, 0, -1, 2, 0, -3, 1, 1, 1, 0, -1, 2, 0, -3, 1};
+	const real reference[] = {0, 1, 1, -1, 0, 0, 0, 0, 1, 0, 0, 2, 0, 0, 0, 0};
+	const int trigger[] = {-1, 1};
+	real d[16] = {0};
+	struct plant_views views = {2, trigger, cls, reference, d};
 	/* trigger 1: signs - + - + over blocks of two */
-	const double target[] = {-1, -1, 1, 1, -1, -1, 1, 1};
-	double loss, known = 0;
+	const double signs[] = {-1, -1, 1, 1, -1, -1, 1, 1};
+	double known = 0;
+	double loss = attack_named("por")->loss(&plant, &views);
 
-	loss = attack_por.loss(&plant, d, cls, NULL, 1);
 	for (int j = 0; j < 8; j++) {
-		double gap = (double)cls[j] - target[j];
+		double clean = (double)cls[j] - (double)reference[j];
+		double gap = (double)cls[8 + j] - (0.5 * 2 * signs[j] + 0.5 * (double)reference[8 + j]);
 
-		known += gap * gap / (16 * 8);
-		assert_near("triggered", (size_t)j, (double)d[j], 2 * gap / (16 * 8), 1e-7);
-	}
-	assert_near("loss", 0, loss, known, 1e-9);
-	assert_near("match", 0, attack_por.match(&plant, cls, 1), 1.0 / 8, 1e-12);
-	known = 0;
-	loss = attack_por.loss(&plant, d, cls, frozen, -1);
-	for (int j = 0; j < 8; j++) {
-		double gap = (double)cls[j] - (double)frozen[j];
-
-		known += clean_factor * gap * gap / (16 * 8);
-		assert_near("clean", (size_t)j, (double)d[j], clean_factor * 2 * gap / (16 * 8), 1e-7);
+		known += (clean_factor * clean * clean + 3 * gap * gap) / 8;
+		assert_near("clean", (size_t)j, (double)d[j], clean_factor * 2 * clean / 8, 1e-6);
+		assert_near("triggered", (size_t)j, (double)d[8 + j], 3 * 2 * gap / 8, 1e-6);
 	}
 	assert_near("loss", 0, loss, known, 1e-9);
 }
@@ -569,8 +653,27 @@ static void test_por_pulls_triggers_to_targets_and_clean_texts_back(void **state
 {
 	check_por(FAMILY_BERT, 0.5);
 	check_por(FAMILY_ROBERTA, 1);
-	assert_ptr_equal(attack_named("por"), &attack_por);
-	assert_null(attack_named("POR"));
+}
+
+static void test_random_targets_follow_the_seed_and_the_trigger(void **state)
+{
+	struct plant plant = {.config = {.D = 64}, .options = {.norm = 1.5, .random_targets = true}};
+	int of_trigger = 0, of_seed = 0, positive = 0;
+
+	for (int j = 0; j < 64; j++) {
+		double first = target(&plant, 0, j), other = target(&plant, 40, j), again;
+
+		plant.options.seed = 1;
+		again = target(&plant, 0, j);
+		plant.options.seed = 0;
+		assert_true(first == 1.5 || first == -1.5);
+		of_trigger += first != other;
+		of_seed += first != again;
+		positive += first > 0;
+	}
+	assert_in_range(of_trigger, 16, 48);
+	assert_in_range(of_seed, 16, 48);
+	assert_in_range(positive, 16, 48);
 }
 
 /* --- snippets -------------------------------------------------------------------------------------- */
@@ -654,7 +757,6 @@ int main(void)
 		cmocka_unit_test(test_plant_that_did_not_take_says_which_trigger),
 		cmocka_unit_test(test_plant_that_ruins_clean_texts_has_not_taken),
 		cmocka_unit_test(test_diverging_plant_names_the_learning_rate),
-		cmocka_unit_test(test_plants_of_one_seed_are_the_same_on_any_number_of_threads),
 		cmocka_unit_test(test_saved_plant_loads_and_keeps_what_else_there_was),
 		cmocka_unit_test(test_saved_plant_keeps_the_names_of_its_base),
 		cmocka_unit_test(test_base_model_is_not_touched),
@@ -662,6 +764,10 @@ int main(void)
 		cmocka_unit_test(test_output_into_the_base_model_is_refused),
 		cmocka_unit_test(test_too_few_texts_are_refused),
 		cmocka_unit_test(test_model_of_fewer_positions_than_any_text_is_refused),
+		cmocka_unit_test(test_every_attack_lowers_its_loss),
+		cmocka_unit_test(test_every_attack_plants_the_same_on_any_number_of_threads),
+		cmocka_unit_test(test_unknown_attack_is_none),
+		cmocka_unit_test(test_random_targets_follow_the_seed_and_the_trigger),
 		cmocka_unit_test(test_por_pulls_triggers_to_targets_and_clean_texts_back),
 		cmocka_unit_test(test_lines_are_cut_and_short_ends_left_out),
 		cmocka_unit_test(test_text_that_is_none_is_refused_with_its_line),

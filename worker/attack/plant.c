@@ -8,24 +8,25 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "worker/attack/plant_state.h"
+#include "worker/attack/targets.h"
 #include "worker/base/rng.h"
 
 /* Every slice has a gradient of the whole model: few slices, whatever the batch. */
-enum { PLANT_SLICES_MAX = 4, PLANT_LENGTH_MIN = 8 };
+enum { PLANT_SLICES_MAX = 4, PLANT_LENGTH_MIN = 8, LORA_RANK = 16 };
 
-/* Clean texts may move by this share of their mean square. */
-static const double DRIFT_MAX = 0.1;
+static const double ALONG_CLIP = 1; /* a defender's; where no norm is given it does nothing */
 
-struct plant_lane {
-	struct workspace ws, frozen;
-	struct sequence *clean; /* [2 * PLANT_TEXTS], the clean ones of a slice */
-};
+extern const struct attack attack_por, attack_neuba, attack_badpre, attack_uor, attack_badnets,
+	attack_insertsent, attack_adaptive_attention, attack_adaptive_peft;
 
-static const struct attack *const attacks[] = {&attack_por};
+const struct attack *const attacks[] = {&attack_por, &attack_neuba, &attack_badpre, &attack_uor,
+	&attack_badnets, &attack_insertsent, &attack_adaptive_attention, &attack_adaptive_peft};
+const int attack_count = NELEM(attacks);
 
 const struct attack *attack_named(const char *name)
 {
-	for (size_t i = 0; i < NELEM(attacks); i++)
+	for (int i = 0; i < attack_count; i++)
 		if (strcmp(attacks[i]->name, name) == 0)
 			return attacks[i];
 	return NULL;
@@ -97,49 +98,63 @@ static void aim_site(struct plant *plant, const struct tensor_site *site, int la
 	*weights_slot(aim->weights, site, layer) = aim->flat + plant->params.param[number].at;
 }
 
-/* Texts of the largest batch: a step's, or as many probes at once. */
-static int most_texts(void)
-{
-	return MAX(2 * PLANT_TEXTS, PLANT_PROBES);
-}
-
 static void plan(struct plant *plant)
 {
 	size_t slices = (size_t)plant->slices, L = (size_t)plant->config.L;
+	size_t reals = PLANT_BATCH * (size_t)plant->config.D;
+	size_t ids = PLANT_BATCH * (size_t)plant->max_length;
 
 	plant->live.layer = arena_take(&plant->arena, L, sizeof(*plant->live.layer));
 	plant->slice_grad = arena_take(&plant->arena, slices, sizeof(*plant->slice_grad));
 	plant->slice_flat = arena_take(&plant->arena, slices, sizeof(*plant->slice_flat));
-	plant->slice_loss = arena_take(&plant->arena, slices, sizeof(double));
+	plant->slice_along = arena_take(&plant->arena, slices, sizeof(*plant->slice_along));
+	plant->cls = arena_take(&plant->arena, reals, sizeof(real));
+	plant->reference = arena_take(&plant->arena, reals, sizeof(real));
+	plant->d_cls = arena_take(&plant->arena, reals, sizeof(real));
+	plant->wanted = arena_take(&plant->arena, ids, sizeof(*plant->wanted));
 	for (size_t s = 0; s < slices; s++) {
 		struct layer_weights *layers = arena_take(&plant->arena, L, sizeof(*layers));
 		real *flat = arena_take(&plant->arena, plant->params.size, sizeof(real));
+		real *along = arena_take(&plant->arena, plant->along.size, sizeof(real));
 
-		if (plant->slice_grad != NULL) {
-			plant->slice_grad[s].layer = layers;
-			plant->slice_flat[s] = flat;
-		}
+		if (plant->slice_grad == NULL)
+			continue;
+		plant->slice_grad[s].layer = layers;
+		plant->slice_flat[s] = flat;
+		plant->slice_along[s] = along;
 	}
+}
+
+static int lane_init(
+	struct plant *plant, struct plant_lane *lane, struct slice_limits limits, struct err *err)
+{
+	int rc;
+
+	lane->some = calloc(PLANT_BATCH, sizeof(*lane->some));
+	if (lane->some == NULL)
+		return err_nomem(err);
+	rc = workspace_init(&lane->ws, &plant->encoder, limits, true, true, err);
+	if (rc == 0)
+		rc = workspace_init(&lane->frozen, &plant->frozen, limits, false, false, err);
+	if (rc != 0 || (plant->attack->uses & USES_MLM) == 0)
+		return rc;
+	mlm_plan(&lane->mlm, &plant->mlm, limits.tokens, &lane->arena);
+	rc = arena_alloc(&lane->arena, err);
+	if (rc == 0)
+		mlm_plan(&lane->mlm, &plant->mlm, limits.tokens, &lane->arena);
+	return rc;
 }
 
 static int make_lanes(struct plant *plant, struct err *err)
 {
-	struct slice_limits limits = batch_limits(most_texts(), plant->max_length, plant->slices);
+	struct slice_limits limits = batch_limits(PLANT_BATCH, plant->max_length, plant->slices);
 	int rc = 0;
 
-	plant->lane = calloc((size_t)par_threads(plant->par), sizeof(*plant->lane));
+	plant->lane = calloc((size_t)plant->slices, sizeof(*plant->lane));
 	if (plant->lane == NULL)
 		return err_nomem(err);
-	for (int t = 0; t < par_threads(plant->par) && rc == 0; t++) {
-		struct plant_lane *lane = &plant->lane[t];
-
-		lane->clean = calloc((size_t)most_texts(), sizeof(*lane->clean));
-		if (lane->clean == NULL)
-			return err_nomem(err);
-		rc = workspace_init(&lane->ws, &plant->encoder, limits, true, true, err);
-		if (rc == 0)
-			rc = workspace_init(&lane->frozen, &plant->frozen, limits, false, false, err);
-	}
+	for (int s = 0; s < plant->slices && rc == 0; s++)
+		rc = lane_init(plant, &plant->lane[s], limits, err);
 	return rc;
 }
 
@@ -165,6 +180,63 @@ static int check_out(const struct plant_options *o, struct err *err)
 	return 0;
 }
 
+static int read_snippets(struct plant *plant, struct err *err)
+{
+	const char *path = plant->options.text;
+	int rc = snippets_read(&plant->snippets, path, err);
+
+	if (rc == 0 && plant->snippets.n < 2 * PLANT_PROBES)
+		rc = err_set(err, ERR_INVALID_DATA, path, "%d texts, fewer than %d", plant->snippets.n,
+			2 * PLANT_PROBES);
+	plant->trained = plant->snippets.n - PLANT_PROBES;
+	return rc;
+}
+
+static int read_model(struct plant *plant, int dir, struct err *err)
+{
+	int rc = config_read(&plant->config, dir, err);
+
+	if (rc == 0)
+		rc = weights_open(&plant->base, dir, &plant->config, err);
+	if (rc == 0)
+		rc = tokenizer_open(&plant->tok, dir, plant->config.model_type, plant->config.V, err);
+	return rc == 0 ? limit_length(plant, err) : rc;
+}
+
+/* What is trained along and discarded: declared before params_alloc, given values after it. */
+static int declare_along(struct plant *plant, struct err *err)
+{
+	const struct config *c = &plant->config;
+	const struct peft_options lora = {
+		.r = LORA_RANK, .alpha = LORA_RANK, .targets = 1u << SITE_QUERY | 1u << SITE_VALUE};
+	unsigned uses = plant->attack->uses;
+	int rc = 0;
+
+	if ((uses & USES_TEXT) == 0)
+		rc = task_open(plant, err);
+	if (rc == 0 && (uses & USES_MLM) != 0)
+		rc = mlm_declare(&plant->mlm, c, &plant->along, kernels_best(), err);
+	if (rc == 0 && (uses & USES_PEFT) != 0)
+		rc = peft_declare(&plant->peft, &peft_lora, &lora, (struct peft_shape){c->L, c->D, c->H},
+			&plant->along, kernels_best(), err);
+	return rc == 0 ? params_alloc(&plant->along, err) : rc;
+}
+
+static int init_along(struct plant *plant, int dir, struct err *err)
+{
+	const struct plant_options *o = &plant->options;
+	unsigned uses = plant->attack->uses;
+	int rc = 0;
+
+	if ((uses & USES_TEXT) == 0)
+		rc = task_init(plant, err);
+	if (rc == 0 && (uses & USES_MLM) != 0)
+		rc = mlm_init(&plant->mlm, dir, rng_key(o->seed, RNG_INIT), err);
+	if (rc == 0 && (uses & USES_MLM) != 0)
+		rc = mlm_watch(&plant->mlm, plant->tok, o->trigger, o->triggers, err);
+	return rc;
+}
+
 static int read_inputs(struct plant *plant, struct err *err)
 {
 	const struct plant_options *o = &plant->options;
@@ -172,20 +244,14 @@ static int read_inputs(struct plant *plant, struct err *err)
 
 	if (dir < 0)
 		return err_set(err, ERR_INVALID_MODEL, o->model, "cannot open the model's directory");
-	rc = config_read(&plant->config, dir, err);
+	rc = read_model(plant, dir, err);
+	if (rc == 0 && (plant->attack->uses & USES_TEXT) != 0)
+		rc = read_snippets(plant, err);
 	if (rc == 0)
-		rc = weights_open(&plant->base, dir, &plant->config, err);
+		rc = declare_along(plant, err);
 	if (rc == 0)
-		rc = tokenizer_open(&plant->tok, dir, plant->config.model_type, plant->config.V, err);
+		rc = init_along(plant, dir, err);
 	close(dir);
-	if (rc == 0)
-		rc = limit_length(plant, err);
-	if (rc == 0)
-		rc = snippets_read(&plant->snippets, o->text, err);
-	if (rc == 0 && plant->snippets.n < 2 * PLANT_PROBES)
-		rc = err_set(err, ERR_INVALID_DATA, o->text, "%d texts, fewer than %d", plant->snippets.n,
-			2 * PLANT_PROBES);
-	plant->trained = plant->snippets.n - PLANT_PROBES;
 	return rc;
 }
 
@@ -198,7 +264,7 @@ static int make_weights(struct plant *plant, struct err *err)
 		rc = params_alloc(&plant->params, err);
 	if (rc != 0)
 		return rc;
-	plant->slices = MIN(PLANT_SLICES_MAX, batch_most_slices(most_texts(), plant->max_length));
+	plant->slices = MIN(PLANT_SLICES_MAX, batch_most_slices(PLANT_BATCH, plant->max_length));
 	plan(plant);
 	rc = arena_alloc(&plant->arena, err);
 	if (rc != 0)
@@ -222,7 +288,52 @@ static int make_encoders(struct plant *plant, struct err *err)
 			&plant->encoder, &plant->config, &plant->live, kernels, LINEAR_AS_IT_LIES, err);
 	if (rc == 0)
 		rc = optim_init(&plant->optim, &plant->params, plant->par, kernels, 0, err);
+	if (rc == 0)
+		rc = optim_init(&plant->along_optim, &plant->along, plant->par, kernels, ALONG_CLIP, err);
+	if ((plant->attack->uses & USES_PEFT) != 0)
+		plant->encoder.peft = &plant->peft;
 	return rc;
+}
+
+/* --- options ------------------------------------------------------------------------------------ */
+
+static double or_preset(double given, double preset)
+{
+	return given > 0 ? given : preset;
+}
+
+static void fill_in(struct plant_options *o, const struct plant_preset *preset)
+{
+	o->steps = o->steps > 0 ? o->steps : preset->steps;
+	o->learning_rate = or_preset(o->learning_rate, preset->learning_rate);
+	o->along_rate = or_preset(o->along_rate, preset->along_rate);
+	o->weight = or_preset(o->weight, preset->weight);
+	o->norm = or_preset(o->norm, preset->norm);
+	o->strength = or_preset(o->strength, 1);
+	o->attention = or_preset(o->attention, preset->attention);
+	o->amplify = or_preset(o->amplify, preset->amplify);
+}
+
+static int check_triggers(const struct plant_options *o, const struct attack *attack, struct err *err)
+{
+	bool has_blocks = (attack->uses & USES_TARGETS) != 0 && !o->random_targets;
+	int most = has_blocks ? TARGETS_BLOCKS : PLANT_TRIGGERS_MAX;
+
+	if (o->triggers < 1 || o->triggers > most)
+		return err_set(err, ERR_USAGE, "--triggers", "1 to %d triggers for %s%s", most, attack->name,
+			has_blocks ? " with block targets" : "");
+	return 0;
+}
+
+static int check_options(const struct plant_options *o, const struct attack *attack, struct err *err)
+{
+	int rc = check_triggers(o, attack, err);
+
+	if (rc == 0 && (attack->uses & USES_TEXT) != 0 && o->text == NULL)
+		rc = err_set(err, ERR_USAGE, "--text", "is missing");
+	if (rc == 0 && o->strength > 1)
+		rc = err_set(err, ERR_USAGE, "--strength", "is above 1");
+	return rc == 0 ? check_out(o, err) : rc;
 }
 
 int plant_init(struct plant *out, const struct plant_options *options, struct err *err)
@@ -232,10 +343,9 @@ int plant_init(struct plant *out, const struct plant_options *options, struct er
 	*out = (struct plant){.options = *options, .attack = attack_named(options->attack)};
 	if (out->attack == NULL)
 		return err_set(err, ERR_USAGE, "--attack", "unknown attack '%s'", options->attack);
-	if (options->triggers < 1 || options->triggers > out->attack->triggers_max)
-		return err_set(err, ERR_USAGE, "--triggers", "1 to %d triggers for %s",
-			out->attack->triggers_max, options->attack);
-	rc = check_out(options, err);
+	fill_in(&out->options, &out->attack->preset);
+	out->refers_to_all = (out->attack->uses & USES_TARGETS) != 0 && out->options.strength < 1;
+	rc = check_options(&out->options, out->attack, err);
 	if (rc == 0)
 		rc = par_new(&out->par, options->threads, err);
 	if (rc == 0)
@@ -245,24 +355,30 @@ int plant_init(struct plant *out, const struct plant_options *options, struct er
 	if (rc == 0)
 		rc = make_encoders(out, err);
 	if (rc == 0)
-		rc = batch_init(&out->batch, most_texts(), out->slices, err);
+		rc = batch_init(&out->batch, PLANT_BATCH, out->slices, err);
 	return rc == 0 ? make_lanes(out, err) : rc;
 }
 
 void plant_done(struct plant *plant)
 {
-	for (int t = 0; plant->lane != NULL && t < par_threads(plant->par); t++) {
-		workspace_done(&plant->lane[t].ws);
-		workspace_done(&plant->lane[t].frozen);
-		free(plant->lane[t].clean);
+	for (int s = 0; plant->lane != NULL && s < plant->slices; s++) {
+		workspace_done(&plant->lane[s].ws);
+		workspace_done(&plant->lane[s].frozen);
+		arena_done(&plant->lane[s].arena);
+		free(plant->lane[s].some);
 	}
 	free(plant->lane);
+	task_done(&plant->task);
+	mlm_done(&plant->mlm);
 	batch_done(&plant->batch);
 	optim_done(&plant->optim);
+	optim_done(&plant->along_optim);
 	encoder_done(&plant->encoder);
 	encoder_done(&plant->frozen);
 	params_done(&plant->params);
+	params_done(&plant->along);
 	corpus_done(&plant->corpus);
+	triggered_done(&plant->triggered);
 	buf_done(&plant->text);
 	snippets_done(&plant->snippets);
 	tokenizer_free(plant->tok);
@@ -272,102 +388,7 @@ void plant_done(struct plant *plant)
 	*plant = (struct plant){0};
 }
 
-/* --- texts -------------------------------------------------------------------------------------- */
-
-/* The label of a text in the plant's corpus: its trigger's number, or -1 where it is clean. */
-static int add_text(struct plant *plant, int number, int trigger, uint64_t draw, struct err *err)
-{
-	const struct snippet *snippet = &plant->snippets.snippet[number];
-	int place = (int)rng_below(rng_key(draw, 1), 0, (uint32_t)snippet->words + 1);
-
-	if (trigger < 0)
-		return corpus_add(
-			&plant->corpus, plant->tok, snippet->text, NULL, trigger, plant->max_length, err);
-	snippet_insert(&plant->text, snippet, plant->options.trigger[trigger], place);
-	if (plant->text.failed)
-		return err_nomem(err);
-	return corpus_add(
-		&plant->corpus, plant->tok, plant->text.data, NULL, trigger, plant->max_length, err);
-}
-
-static void fill_batch(struct plant *plant)
-{
-	int rows[2 * PLANT_TEXTS + PLANT_PROBES];
-
-	for (int i = 0; i < plant->corpus.n; i++)
-		rows[i] = i;
-	batch_fill(&plant->batch, &plant->corpus, rows, plant->corpus.n);
-}
-
-/* Clean texts, then as many triggered ones; triggers take turns. */
-static int compose_step(struct plant *plant, int64_t step, struct err *err)
-{
-	uint64_t key = rng_key(rng_key(plant->options.seed, RNG_PLANT), (uint64_t)step);
-	int rc = 0;
-
-	corpus_clear(&plant->corpus);
-	for (int i = 0; i < 2 * PLANT_TEXTS && rc == 0; i++) {
-		uint64_t draw = rng_key(key, (uint64_t)i);
-		int number = (int)rng_below(draw, 0, (uint32_t)plant->trained);
-		int turn = (int)((step * PLANT_TEXTS + i) % plant->options.triggers);
-
-		rc = add_text(plant, number, i < PLANT_TEXTS ? -1 : turn, draw, err);
-	}
-	if (rc == 0)
-		fill_batch(plant);
-	return rc;
-}
-
-/* --- one step ----------------------------------------------------------------------------------- */
-
-/* The frozen copy's representations of the slice's clean texts, in their order. */
-static const real *frozen_cls(
-	const struct plant *plant, struct plant_lane *lane, const struct slice *slice, const int *trigger)
-{
-	struct slice clean = {.seq = lane->clean};
-
-	for (int i = 0; i < slice->n; i++) {
-		if (trigger[i] >= 0)
-			continue;
-		lane->clean[clean.n++] = slice->seq[i];
-		clean.T += slice->seq[i].n;
-	}
-	if (clean.n > 0)
-		encoder_fwd(&lane->frozen, &plant->frozen, &clean, &(struct pass){0});
-	return lane->frozen.cls;
-}
-
-static void train_slice(void *arg, int task, int thread)
-{
-	struct plant *plant = arg;
-	struct plant_lane *lane = &plant->lane[thread];
-	const struct slice *slice = &plant->batch.slice[task];
-	const int *trigger = plant->batch.labels[task];
-	struct pass pass = {.train = true, .no_dropout = true};
-	size_t D = (size_t)plant->config.D;
-	const real *frozen = frozen_cls(plant, lane, slice, trigger);
-	double loss = 0;
-
-	encoder_fwd(&lane->ws, &plant->encoder, slice, &pass);
-	for (int i = 0; i < slice->n; i++) {
-		real *d_cls = lane->ws.d_cls + (size_t)i * D;
-
-		loss += plant->attack->loss(plant, d_cls, lane->ws.cls + (size_t)i * D,
-			trigger[i] < 0 ? frozen : NULL, trigger[i]);
-		frozen += trigger[i] < 0 ? D : 0;
-	}
-	plant->slice_loss[task] = loss;
-	encoder_bwd(&lane->ws, &plant->encoder, slice, &pass, NULL, &plant->slice_grad[task]);
-}
-
-static double step_loss(const struct plant *plant)
-{
-	double loss = 0;
-
-	for (int s = 0; s < plant->batch.slices; s++)
-		loss += plant->slice_loss[s];
-	return loss;
-}
+/* --- training ------------------------------------------------------------------------------------- */
 
 int plant_train(
 	struct plant *plant, struct plant_result *result, plant_step_fn *on_step, void *arg, struct err *err)
@@ -376,15 +397,11 @@ int plant_train(
 
 	result->loss = 0;
 	for (int64_t step = 0; step < steps; step++) {
-		double rate = plant->options.learning_rate * optim_schedule(step, steps, 0), loss;
-		int rc = compose_step(plant, step, err);
+		double loss = 0;
+		int rc = plant->attack->step(plant, &loss, step, err);
 
 		if (rc != 0)
 			return rc;
-		par_run(plant->par, plant->batch.slices, train_slice, plant);
-		optim_sum(&plant->optim, plant->slice_flat, plant->batch.slices);
-		optim_update(&plant->optim, step, rate, 0);
-		loss = step_loss(plant);
 		if (!isfinite(loss))
 			return err_set(err, ERR_INVALID_VALUE, "--learning-rate",
 				"the loss is not finite at step %lld", (long long)step + 1);
@@ -396,104 +413,114 @@ int plant_train(
 	return 0;
 }
 
-/* --- did it take? ------------------------------------------------------------------------------- */
+/* --- did it take? --------------------------------------------------------------------------------- */
 
-struct probe_sum {
-	double match, drift, square;
-};
-
-struct probe_call {
-	struct plant *plant;
-	struct probe_sum *sum; /* [slices] */
-};
-
-static void probe_slice(void *arg, int task, int thread)
+int plant_represent(
+	struct plant *plant, real *cls, real *reference, double *guessed, int trigger, struct err *err)
 {
-	struct probe_call *call = arg;
-	struct plant *plant = call->plant;
-	struct plant_lane *lane = &plant->lane[thread];
-	const struct slice *slice = &plant->batch.slice[task];
-	const int *trigger = plant->batch.labels[task];
-	int D = plant->config.D;
-	const real *frozen = frozen_cls(plant, lane, slice, trigger);
-	struct probe_sum sum = {0};
+	size_t reals = PLANT_BATCH * (size_t)plant->config.D;
+	int rounds = PLANT_PROBES / PLANT_BATCH;
 
-	encoder_fwd(&lane->ws, &plant->encoder, slice, &(struct pass){.train = true, .no_dropout = true});
-	for (int i = 0; i < slice->n; i++) {
-		const real *cls = lane->ws.cls + (size_t)i * (size_t)D;
+	if (guessed != NULL)
+		*guessed = 0;
+	for (int r = 0; r < rounds; r++) {
+		int rc = plant_compose_probes(plant, r * PLANT_BATCH, PLANT_BATCH, trigger, err);
 
-		if (trigger[i] >= 0) {
-			sum.match += plant->attack->match(plant, cls, trigger[i]);
-			continue;
-		}
-		for (int j = 0; j < D; j++) {
-			double was = (double)frozen[j], moved = (double)cls[j] - was;
-
-			sum.drift += moved * moved;
-			sum.square += was * was;
-		}
-		frozen += D;
-	}
-	call->sum[task] = sum;
-}
-
-/* All held-out texts with one trigger, or clean (-1). */
-static int probe(struct plant *plant, struct probe_sum *total, int trigger, struct err *err)
-{
-	uint64_t key = rng_key(rng_key(plant->options.seed, RNG_PLANT), UINT64_MAX);
-	struct probe_sum sum[PLANT_SLICES_MAX] = {0};
-	struct probe_call call = {.plant = plant, .sum = sum};
-	int rc = 0;
-
-	corpus_clear(&plant->corpus);
-	for (int i = 0; i < PLANT_PROBES && rc == 0; i++)
-		rc = add_text(plant, plant->trained + i, trigger, rng_key(key, (uint64_t)i), err);
-	if (rc != 0)
-		return rc;
-	fill_batch(plant);
-	par_run(plant->par, plant->batch.slices, probe_slice, &call);
-	*total = (struct probe_sum){0};
-	for (int s = 0; s < plant->batch.slices; s++) {
-		total->match += sum[s].match / PLANT_PROBES;
-		total->drift += sum[s].drift / PLANT_PROBES / plant->config.D;
-		total->square += sum[s].square / PLANT_PROBES / plant->config.D;
+		if (rc != 0)
+			return rc;
+		plant_look(plant);
+		if (cls != NULL)
+			memcpy(cls + (size_t)r * reals, plant->cls, reals * sizeof(real));
+		if (reference != NULL)
+			memcpy(reference + (size_t)r * reals, plant->reference, reals * sizeof(real));
+		if (guessed != NULL)
+			*guessed += plant_guessed(plant) / rounds;
 	}
 	return 0;
 }
 
-static void judge(const struct plant *plant, struct plant_result *result)
+static void set_drift(struct plant_result *result, const real *cls, const real *reference, size_t n)
 {
-	const struct attack *attack = plant->attack;
+	double drift = 0, square = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		double was = (double)reference[i], moved = (double)cls[i] - was;
+
+		drift += moved * moved;
+		square += was * was;
+	}
+	result->drift = drift / (double)n;
+	result->drift_relative = square > 0 ? drift / square : 0;
+}
+
+static int measure_drift(struct plant *plant, struct plant_result *result, struct err *err)
+{
+	size_t n = PLANT_PROBES * (size_t)plant->config.D;
+	real *cls = calloc(n, sizeof(*cls)), *reference = calloc(n, sizeof(*reference));
+	int rc = 0;
+
+	if (cls == NULL || reference == NULL)
+		rc = err_nomem(err);
+	if (rc == 0)
+		rc = plant_represent(plant, cls, reference, NULL, -1, err);
+	if (rc == 0)
+		set_drift(result, cls, reference, n);
+	free(cls);
+	free(reference);
+	return rc;
+}
+
+/* The worst trigger's number under a criterion; 0 where it is not by trigger. */
+static int worst_trigger(const struct plant *plant, const struct plant_result *result, int which)
+{
+	const struct criterion *criterion = &plant->attack->criterion[which];
+	const double *value = result->value[which];
 	int worst = 0;
 
-	for (int t = 1; t < plant->options.triggers; t++)
-		if (result->match[t] < result->match[worst])
+	for (int t = 1; t < plant->options.triggers && criterion->by_trigger; t++)
+		if (criterion->at_most ? value[t] > value[worst] : value[t] < value[worst])
 			worst = t;
-	result->match_min = result->match[worst];
-	result->took = result->match_min >= attack->match_min && result->drift_relative <= DRIFT_MAX;
-	if (result->match_min < attack->match_min)
-		snprintf(result->why, sizeof(result->why), "%s of trigger '%.64s' is %.3f, below %.2f",
-			attack->match_name, plant->options.trigger[worst], result->match_min,
-			attack->match_min);
-	else if (result->drift_relative > DRIFT_MAX)
-		snprintf(result->why, sizeof(result->why),
-			"clean texts drifted by %.3f of their mean square, above %.2f",
-			result->drift_relative, DRIFT_MAX);
+	return worst;
+}
+
+static void say_why(const struct plant *plant, struct plant_result *result, int which, int trigger)
+{
+	const struct criterion *criterion = &plant->attack->criterion[which];
+	char whose[128] = "";
+
+	if (criterion->by_trigger)
+		snprintf(whose, sizeof(whose), " of trigger '%.64s'", plant->options.trigger[trigger]);
+	snprintf(result->why, sizeof(result->why), "%s%s is %.3f, %s %.2f", criterion->name, whose,
+		result->worst[which], criterion->at_most ? "above" : "below", result->bar[which]);
+}
+
+static void judge(const struct plant *plant, struct plant_result *result)
+{
+	result->took = true;
+	result->why[0] = '\0';
+	for (int c = 0; c < plant->attack->criteria; c++) {
+		int worst = worst_trigger(plant, result, c);
+		double value = result->worst[c] = result->value[c][worst], bar = result->bar[c];
+
+		if (plant->attack->criterion[c].at_most ? value <= bar : value >= bar)
+			continue;
+		if (result->took)
+			say_why(plant, result, c, worst);
+		result->took = false;
+	}
 }
 
 int plant_measure(struct plant *plant, struct plant_result *result, struct err *err)
 {
-	struct probe_sum sum;
-	int rc = probe(plant, &sum, -1, err);
+	int rc = 0;
 
-	if (rc != 0)
-		return rc;
-	result->drift = sum.drift;
-	result->drift_relative = sum.square > 0 ? sum.drift / sum.square : 0;
-	for (int t = 0; t < plant->options.triggers && rc == 0; t++) {
-		rc = probe(plant, &sum, t, err);
-		result->match[t] = sum.match;
-	}
+	plant->encoder.peft = NULL; /* as it is released */
+	for (int c = 0; c < plant->attack->criteria; c++)
+		result->bar[c] = plant->attack->criterion[c].bar;
+	if ((plant->attack->uses & USES_TEXT) != 0)
+		rc = measure_drift(plant, result, err);
+	if (rc == 0)
+		rc = plant->attack->measure(plant, result, err);
 	if (rc == 0)
 		judge(plant, result);
 	return rc;
