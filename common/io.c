@@ -146,6 +146,12 @@ void io_map_done(struct io_map *map)
 	*map = (struct io_map){0};
 }
 
+void io_map_rest(const struct io_map *map)
+{
+	if (map->data != NULL)
+		(void)madvise((void *)(uintptr_t)map->data, map->len, MADV_DONTNEED);
+}
+
 bool path_is_safe(const char *path)
 {
 	size_t part = 0, len = strlen(path);

@@ -38,6 +38,8 @@ struct io_map {
 /* Map dirfd/name read-only. An empty file gives len 0. */
 int io_map_open(struct io_map *map, int dirfd, const char *name, struct err *err) MUST_USE;
 void io_map_done(struct io_map *map);
+/* Give the map's resident pages back; what is read again comes from the page cache. */
+void io_map_rest(const struct io_map *map);
 
 /* A relative path without empty, "." or ".." parts, backslashes or control bytes; at most 512 bytes. */
 bool path_is_safe(const char *path);

@@ -48,6 +48,8 @@ int encoder_init(struct encoder *out, const struct config *config, const struct 
 
 		for (size_t i = 0; i < NELEM(all); i++)
 			linear_pack(all[i], kernels);
+		if (form != LINEAR_AS_IT_LIES)
+			weights_rest(weights);
 	}
 	return 0;
 }

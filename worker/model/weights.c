@@ -531,9 +531,19 @@ int weights_open(struct weights *out, int dirfd, const struct config *config, st
 		rc = find_prefix(&out->prefixed, out->store, config, err);
 	if (rc == 0)
 		rc = load_sites(out, config, err);
-	if (rc != 0)
+	if (rc == 0)
+		weights_rest(out);
+	else
 		weights_done(out);
 	return rc;
+}
+
+void weights_rest(const struct weights *weights)
+{
+	const struct weights_store *store = weights->store;
+
+	for (int i = 0; store != NULL && i < store->shards; i++)
+		io_map_rest(&store->shard[i].st.map);
 }
 
 void weights_done(struct weights *weights)

@@ -53,5 +53,7 @@ size_t weights_site_elements(const struct tensor_site *site, const struct config
 
 int weights_open(struct weights *out, int dirfd, const struct config *config, struct err *err) MUST_USE;
 void weights_done(struct weights *weights);
+/* What is borrowed needs no memory of this process until it is read again: after packing it seldom is. */
+void weights_rest(const struct weights *weights);
 
 #endif
