@@ -38,7 +38,7 @@ SERVER_LIBS := $(COMMON_LIBS) -lmicrohttpd -luv -lsqlite3 -lzip -lz -pthread
 PROGRAMS := $(B)/obliviated $(B)/obliviate-worker $(B)/obliviate-plant
 SAN_PROGRAMS := $(B)/san/obliviated $(B)/san/obliviate-worker $(B)/san/obliviate-plant
 
-.PHONY: all help deps test-deps test unit api oracle demo bench bench-products bench-defence lint fuzz cover format clean san golden
+.PHONY: all help deps test-deps test unit api oracle demo bench bench-products bench-defence bench-service lint fuzz cover format clean san golden
 .DEFAULT_GOAL := all
 
 all: deps ## Build the three programs (installs the libraries by name where they are missing)
@@ -197,6 +197,11 @@ $(B)/bench/products: tests/bench/products.c $(B)/opt/libworker.a $(B)/opt/libcom
 bench-products: test-deps ## Our matrix product beside OpenBLAS's, one thread
 	@$(SUBMAKE) $(B)/bench/products
 	OPENBLAS_NUM_THREADS=1 $(B)/bench/products
+
+bench-service: test-deps ## The service under load while a worker trains: requests, lists, events, large files
+	@sh deploy/packages.sh bench
+	@$(SUBMAKE) programs $(VENV)/.ready
+	$(VENV)/bin/python tests/bench/service.py
 
 bench-defence: deps ## What the default LoRA preset does, three seeds (TUNE=1: the grid behind it); an hour
 	@$(SUBMAKE) programs

@@ -17,10 +17,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum {
 	READ_BYTES = 1 << 16,
+	NICE = 10, /* of workers, on top of ours: no answer waits for a training that takes every processor */
+	NICE_MAX = 19,
 	LINGER_MS = 1000, /* how long the output of a dead worker may stay open (a child holds it) */
 };
 
@@ -195,6 +198,24 @@ static int fill_environment(char **env, char *space, size_t size)
 	return n;
 }
 
+/*
+ * Make the worker yield to us. A session is a group of its own to the scheduler where it groups by session (autogroup),
+ * and within a group nice says nothing about other groups: so the group is made nice too. Neither is worth a failure.
+ */
+static void make_nice(pid_t pid)
+{
+	int nice = MIN(NICE_MAX, getpriority(PRIO_PROCESS, 0) + NICE), fd;
+	char path[64];
+
+	setpriority(PRIO_PROCESS, (id_t)pid, nice);
+	snprintf(path, sizeof(path), "/proc/%d/autogroup", (int)pid);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	dprintf(fd, "%d", nice);
+	close(fd);
+}
+
 static int spawn(struct worker *worker, const int *fds, struct err *err)
 {
 	static char threads_flag[] = "--threads", sandbox_flag[] = "--sandbox";
@@ -224,6 +245,7 @@ static int spawn(struct worker *worker, const int *fds, struct err *err)
 	if (rc != 0)
 		return err_set(
 			err, ERR_INTERNAL, local->program, "cannot start the worker: %s", uv_strerror(rc));
+	make_nice(uv_process_get_pid(&worker->process));
 	return 0;
 }
 

@@ -1,5 +1,5 @@
 """A whole model directory and a data set that train within a second: BERT, one layer, 32 wide, and texts of our
-own whose words say the label."""
+own whose words say the label. Other shapes by another config (the benches')."""
 import json
 import pathlib
 
@@ -21,20 +21,22 @@ CONFIG = {
 }
 
 
-def _shapes():
-    yield "embeddings.word_embeddings.weight", (len(VOCAB), HIDDEN)
-    yield "embeddings.position_embeddings.weight", (POSITIONS, HIDDEN)
-    yield "embeddings.token_type_embeddings.weight", (2, HIDDEN)
-    yield from _norm("embeddings.LayerNorm")
-    layer = "encoder.layer.0"
-    for name in ("query", "key", "value"):
-        yield from _linear(f"{layer}.attention.self.{name}", HIDDEN, HIDDEN)
-    yield from _linear(f"{layer}.attention.output.dense", HIDDEN, HIDDEN)
-    yield from _norm(f"{layer}.attention.output.LayerNorm")
-    yield from _linear(f"{layer}.intermediate.dense", FFN, HIDDEN)
-    yield from _linear(f"{layer}.output.dense", HIDDEN, FFN)
-    yield from _norm(f"{layer}.output.LayerNorm")
-    yield from _linear("pooler.dense", HIDDEN, HIDDEN)
+def _shapes(config):
+    width, ffn = config["hidden_size"], config["intermediate_size"]
+    yield "embeddings.word_embeddings.weight", (config["vocab_size"], width)
+    yield "embeddings.position_embeddings.weight", (config["max_position_embeddings"], width)
+    yield "embeddings.token_type_embeddings.weight", (config["type_vocab_size"], width)
+    yield from _norm("embeddings.LayerNorm", width)
+    for i in range(config["num_hidden_layers"]):
+        layer = f"encoder.layer.{i}"
+        for name in ("query", "key", "value"):
+            yield from _linear(f"{layer}.attention.self.{name}", width, width)
+        yield from _linear(f"{layer}.attention.output.dense", width, width)
+        yield from _norm(f"{layer}.attention.output.LayerNorm", width)
+        yield from _linear(f"{layer}.intermediate.dense", ffn, width)
+        yield from _linear(f"{layer}.output.dense", width, ffn)
+        yield from _norm(f"{layer}.output.LayerNorm", width)
+    yield from _linear("pooler.dense", width, width)
 
 
 def _linear(name, rows, columns):
@@ -42,22 +44,28 @@ def _linear(name, rows, columns):
     yield f"{name}.bias", (rows,)
 
 
-def _norm(name):
-    yield f"{name}.weight", (HIDDEN,)
-    yield f"{name}.bias", (HIDDEN,)
+def _norm(name, width):
+    yield f"{name}.weight", (width,)
+    yield f"{name}.bias", (width,)
 
 
-def write_model(directory, seed=0):
-    """The directory, filled; the same seed gives the same bytes."""
+def write_weights(directory, config, seed=0, std=0.2):
+    """config.json and model.safetensors; the same seed gives the same bytes."""
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     random = numpy.random.RandomState(seed)
     tensors = {}
-    for name, shape in _shapes():
-        values = random.normal(0, 0.2, shape) if len(shape) == 2 else numpy.zeros(shape)
+    for name, shape in _shapes(config):
+        values = random.normal(0, std, shape) if len(shape) == 2 else numpy.zeros(shape)
         tensors[name] = (values + (1 if name.endswith("LayerNorm.weight") else 0)).astype(numpy.float32)
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
-    (directory / "config.json").write_text(json.dumps(CONFIG))
+    (directory / "config.json").write_text(json.dumps(config))
+    return directory
+
+
+def write_model(directory, seed=0, **shape):
+    """The directory, filled; `shape` replaces fields of CONFIG."""
+    directory = write_weights(directory, {**CONFIG, **shape}, seed)
     (directory / "vocab.txt").write_text("".join(f"{word}\n" for word in VOCAB))
     (directory / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": True, "model_max_length": POSITIONS}))
     return directory

@@ -2,7 +2,7 @@
 """A worker that does what the job's metadata says, wrongly where asked: for the tests of the daemon's side of the
 protocol. metadata.do is a list of commands, separated by ";":
 
-    phase NAME | steps N | metrics | checkpoint | resume
+    phase NAME | steps N | flood N (as fast as the pipe takes them) | paced N RATE | metrics | checkpoint | resume
     error CODE WHERE MESSAGE (~ is a blank) | raw TEXT | long N
     file PATH TEXT | write PATH | link PATH TARGET | results | artifacts | announce PATH BYTES SHA256
     sleep S | sleep_until FILE-IN-OUT | hang | deaf (to SIGTERM) | orphan (outlives the daemon) | once COMMAND (in the first run only)
@@ -57,14 +57,28 @@ class Worker:
     def phase(self, name):
         say(type="phase", name=name)
 
+    def next_step(self, of):
+        self.step += 1
+        return {"type": "step", "step": self.step, "of": int(of), "epoch": 1, "loss": 1 / self.step, "ce": 0.5, "amplify": -1.5,
+                "attention": None, "learning_rate": 1e-3, "tokens_per_second": 1000.0, "eta_s": 5}
+
     def steps(self, n, of=None):
         for _ in range(int(n)):
             if stopping:
                 self.checkpoint()
                 sys.exit(75)
-            self.step += 1
-            say(type="step", step=self.step, of=int(of or 1000), epoch=1, loss=1 / self.step, ce=0.5, amplify=-1.5,
-                attention=None, learning_rate=1e-3, tokens_per_second=1000.0, eta_s=5)
+            say(**self.next_step(of or 1000))
+
+    def flood(self, n):
+        data = b"".join(json.dumps(self.next_step(n)).encode() + b"\n" for _ in range(int(n)))
+        while data:
+            data = data[os.write(1, data):]
+
+    def paced(self, n, rate):
+        begin = time.monotonic()
+        for i in range(int(n)):
+            time.sleep(max(0, begin + i / float(rate) - time.monotonic()))
+            self.steps(1, n)
 
     def metrics(self):
         for name, value in ("train_loss", 0.5), ("valid_loss", 0.6), ("valid_accuracy", 0.75):

@@ -1,5 +1,6 @@
 """Workers and daemons that die, hang, or do not listen."""
 import os
+import pathlib
 import signal
 
 import pytest
@@ -162,3 +163,15 @@ def test_a_missing_worker_program_fails_jobs_and_not_the_daemon(start_service, t
     job = service.wait(service.submit("ok"))
     assert (job["status"], job["error"]["code"]) == ("failed", "internal_error")
     assert "cannot start the worker" in job["error"]["message"]
+
+
+def test_workers_yield_to_the_daemon(service):
+    """By their own niceness, and, where the kernel schedules by session, by their session's."""
+    job = service.submit(f"{TRAIN};hang")
+    service.wait(job, "running")
+    pid, daemon = service.runs(job)[0], service.daemon.process.pid
+    nicer = min(19, os.getpriority(os.PRIO_PROCESS, daemon) + 10)
+    assert os.getpriority(os.PRIO_PROCESS, pid) == nicer
+    group = pathlib.Path(f"/proc/{pid}/autogroup")
+    if group.exists() and (text := group.read_text()):
+        assert text.split()[-2:] == ["nice", str(nicer)]

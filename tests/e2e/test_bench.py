@@ -1,0 +1,23 @@
+"""The bench of the service works: small, with whatever it measures."""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+from harness import BIN, ROOT
+
+BENCH = pathlib.Path(__file__).resolve().parents[1] / "bench" / "service.py"
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is a package of `make bench-service` alone")
+def test_every_measurement_of_the_service_bench_comes_out(tmp_path):
+    done = subprocess.run([sys.executable, BENCH, "--quick", "--key", "--directory", tmp_path, "--output", tmp_path / "out.json"],
+                          capture_output=True, text=True, timeout=300, env={**os.environ, "OBLIVIATE_BIN": str(BIN), "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert len(rows) == 10 and all(row["measured"] for row in rows)
+    assert done.stdout.count("| ") > 4 * len(rows)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.json"]
