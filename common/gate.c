@@ -25,6 +25,33 @@ static json_t *measured(const struct gate_check *check, const json_t *report)
 	return check->key[1] != NULL ? json_object_get(found, check->key[1]) : found;
 }
 
+static bool is_worse(const struct gate_check *check, const json_t *a, const json_t *b)
+{
+	double x = json_number_value(a), y = json_number_value(b);
+
+	return check->is_minimum ? x < y : x > y;
+}
+
+/* The seed that a check goes by: the first without a value, else the worst; the report itself where it has none. */
+static const json_t *worst_seed(const struct gate_check *check, const json_t *report)
+{
+	const json_t *worst = NULL, *worst_value = NULL, *seed;
+	size_t i;
+
+	json_array_foreach(json_object_get(report, "seeds"), i, seed)
+	{
+		const json_t *value = json_object_get(measured(check, seed), "value");
+
+		if (!json_is_number(value))
+			return seed;
+		if (worst == NULL || is_worse(check, value, worst_value)) {
+			worst = seed;
+			worst_value = value;
+		}
+	}
+	return worst != NULL ? worst : report;
+}
+
 /* true, false, or null when there is no value to compare. */
 static json_t *compare(const struct gate_check *check, const json_t *value, const json_t *threshold)
 {
@@ -39,12 +66,16 @@ static json_t *compare(const struct gate_check *check, const json_t *value, cons
 
 static json_t *judge_one(const struct gate_check *check, const json_t *report, json_t *threshold)
 {
-	json_t *measure = measured(check, report);
+	const json_t *judged = worst_seed(check, report);
+	json_t *measure = measured(check, judged);
 	json_t *value = json_object_get(measure, "value");
-
-	return json_pack("{s:s, s:O?, s:O?, s:O, s:o}", "name", check->name, "value", value, "interval",
-		json_object_get(measure, "interval"), "threshold", threshold, "passed",
+	json_t *out = json_pack("{s:s, s:O?, s:O?, s:O, s:o}", "name", check->name, "value", value,
+		"interval", json_object_get(measure, "interval"), "threshold", threshold, "passed",
 		compare(check, value, threshold));
+
+	if (out != NULL && judged != report)
+		json_object_set(out, "seed", json_object_get(judged, "seed"));
+	return out;
 }
 
 static const char *verdict(const json_t *report, const json_t *checks)

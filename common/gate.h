@@ -8,6 +8,9 @@
  *   max_ca_drop  ca_drop                value <= threshold
  *   min_ca       evaluation.ca          value >= threshold
  *
+ * A report of several seeds (its `seeds`) is judged by each check's worst seed, which the check names: a pass must not
+ * hang on the seed.
+ *
  * Rule "point": point values are compared, intervals are shown beside them. The verdict is "undecided" when
  * the job has not succeeded, when there is no check or when a value that a check needs is null; else "pass"
  * when every check passed, else "fail". So a job that failed or was cancelled never passes.
@@ -33,8 +36,8 @@ extern const struct gate_check gate_checks[GATE_CHECK_COUNT];
 const struct gate_check *gate_check_find(const char *name);
 
 /*
- * {verdict, rule, checks: [{name, value, interval, threshold, passed}]} for the report's members `status`,
- * `evaluation` and `ca_drop`, any of which may be null or absent. `thresholds` is an object from check names
+ * {verdict, rule, checks: [{name, value, interval, threshold, passed}]}, with `seed` in a check where there are
+ * several, for the report's members `status`, `evaluation`, `ca_drop` and `seeds`, any of which may be null or absent. `thresholds` is an object from check names
  * to numbers, or null; absent and null members are no checks. New reference; NULL when out of memory.
  */
 json_t *gate_judge(const json_t *report, const json_t *thresholds);

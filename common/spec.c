@@ -73,6 +73,7 @@ static void set_default(struct spec *spec, const struct spec_field *field)
 	case FIELD_ALIAS:
 	case FIELD_REF:
 	case FIELD_METADATA:
+	case FIELD_SEEDS:
 	case FIELD_RESERVED:
 		break;
 	}
@@ -264,6 +265,48 @@ static int parse_words(struct parse *p, const struct spec_field *f, json_t *valu
 	return 0;
 }
 
+static bool has_seed(const struct spec_seeds *seeds, int64_t seed)
+{
+	for (int i = 0; i < seeds->n; i++)
+		if (seeds->seed[i] == seed)
+			return true;
+	return false;
+}
+
+static int parse_seed(struct parse *p, struct spec_seeds *seeds, const struct spec_field *f, json_t *value,
+	const char *place)
+{
+	json_int_t number = json_integer_value(value);
+	char expected[96];
+
+	if (!json_is_integer(value) || number < (json_int_t)f->min || number > (json_int_t)f->max) {
+		snprintf(expected, sizeof(expected), "an integer from %.0f to %.0f", f->min, f->max);
+		return refuse(p, place, expected);
+	}
+	if (has_seed(seeds, number))
+		return err_set(p->err, ERR_INVALID_VALUE, place, "stands twice in the list");
+	seeds->seed[seeds->n++] = number;
+	return 0;
+}
+
+static int parse_seeds(struct parse *p, const struct spec_field *f, json_t *value, const char *place)
+{
+	struct spec_seeds *seeds = slot(p->spec, f);
+	size_t n = json_array_size(value);
+	char item[192];
+	int rc = 0;
+
+	if (!json_is_array(value) || n == 0 || n > SPEC_SEEDS_MAX) {
+		snprintf(item, sizeof(item), "a list of 1 to %d integers", SPEC_SEEDS_MAX);
+		return refuse(p, place, item);
+	}
+	for (size_t i = 0; i < n && rc == 0; i++) {
+		snprintf(item, sizeof(item), "%s[%zu]", place, i);
+		rc = parse_seed(p, seeds, f, json_array_get(value, i), item);
+	}
+	return rc;
+}
+
 static int parse_metadata(struct parse *p, const struct spec_field *f, json_t *value, const char *place)
 {
 	const char *key;
@@ -357,6 +400,7 @@ static int (*const parsers[])(
 	[FIELD_CHOICE] = parse_choice,
 	[FIELD_CHOICES] = parse_choices,
 	[FIELD_WORDS] = parse_words,
+	[FIELD_SEEDS] = parse_seeds,
 	[FIELD_METADATA] = parse_metadata,
 };
 
@@ -436,14 +480,51 @@ static int fold_learning_rate(struct parse *p)
 	return 0;
 }
 
+static bool was_given(const struct parse *p, const char *path)
+{
+	return p->is_given[find_field(path) - spec_fields];
+}
+
+/* One or the other; both only where they agree, as a job that is sent again as it was answered. */
+static int settle_seeds(struct parse *p)
+{
+	struct spec *spec = p->spec;
+
+	if (spec->seeds.n == 0)
+		return 0;
+	if (was_given(p, "seed") && spec->seed != spec->seeds.seed[0])
+		return err_set(p->err, ERR_INVALID_VALUE, "seeds",
+			"stands beside seed: give one of them, or the first of seeds as seed");
+	spec->seed = spec->seeds.seed[0];
+	return 0;
+}
+
+static bool is_auto_mode(const struct spec *spec)
+{
+	return spec->defense.present && spec->defense.mode == SPEC_AUTO;
+}
+
+static int check_auto(struct parse *p)
+{
+	const struct spec *spec = p->spec;
+
+	if (is_auto_mode(spec) && spec->defense.amplify == 0 && spec->defense.attention == 0)
+		return err_set(p->err, ERR_INVALID_VALUE, "defense.mode",
+			"auto searches multiples of amplify and attention: one of them must be above 0");
+	return 0;
+}
+
 /* An accuracy drop needs the comparison: it is switched on, unless the job says no to it. */
 static int switch_comparison(struct parse *p)
 {
 	struct spec *spec = p->spec;
+	bool is_gated = spec->gate.present && !isnan(spec->gate.max_ca_drop);
 
-	if (!spec->gate.present || isnan(spec->gate.max_ca_drop) || spec->evaluation.compare_undefended)
+	if (spec->evaluation.compare_undefended || !(is_gated || is_auto_mode(spec)))
 		return 0;
-	if (p->is_given[find_field("evaluation.compare_undefended") - spec_fields])
+	if (was_given(p, "evaluation.compare_undefended") && !is_gated)
+		return 0;
+	if (was_given(p, "evaluation.compare_undefended"))
 		return err_set(p->err, ERR_INVALID_VALUE, "gate.max_ca_drop",
 			"needs evaluation.compare_undefended, which is false");
 	spec->evaluation.compare_undefended = true;
@@ -461,6 +542,10 @@ static int parse_top(struct parse *p, json_t *json)
 		rc = check_required(p);
 	if (rc == 0)
 		rc = fold_learning_rate(p);
+	if (rc == 0)
+		rc = settle_seeds(p);
+	if (rc == 0)
+		rc = check_auto(p);
 	if (rc == 0)
 		rc = switch_comparison(p);
 	if (rc == 0 && p->spec->metadata == NULL && (p->spec->metadata = json_object()) == NULL)

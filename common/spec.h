@@ -28,6 +28,7 @@ enum {
 	SPEC_COLUMN_BYTES = 129,
 	SPEC_WORDS_MAX = 64,	  /* triggers of one job */
 	SPEC_WORD_BYTES = 129,	  /* one trigger and its NUL */
+	SPEC_SEEDS_MAX = 16,	  /* of one job */
 	SPEC_BYTES_MAX = 1 << 18, /* of the whole text */
 };
 
@@ -55,9 +56,15 @@ struct spec_words {
 	char word[SPEC_WORDS_MAX][SPEC_WORD_BYTES];
 };
 
+struct spec_seeds {
+	int n; /* 0: `seeds` is null, the job has `seed` alone */
+	int64_t seed[SPEC_SEEDS_MAX];
+};
+
 struct spec {
 	struct spec_ref model, training_file, validation_file, test_file;
-	int64_t seed;
+	int64_t seed; /* the first of seeds where there are any */
+	struct spec_seeds seeds;
 	char suffix[SPEC_SUFFIX_BYTES]; /* "": none */
 	json_t *metadata;		/* object of strings, never NULL after spec_parse */
 
@@ -96,7 +103,7 @@ struct spec {
 		struct spec_words triggers;
 		int insertions;
 		bool control;
-		bool compare_undefended; /* on as well where gate.max_ca_drop is given */
+		bool compare_undefended; /* on as well with gate.max_ca_drop and with mode auto */
 		bool scan;
 	} evaluation;
 

@@ -11,7 +11,7 @@ static const struct spec_choice peft_names[] = {
 static const struct spec_choice target_names[] = {
 	{"query", false}, {"value", false}, {"key", false}, {NULL, false}};
 static const struct spec_choice defense_names[] = {
-	{"fixed", false}, {"auto", true}, {"informed", true}, {NULL, false}};
+	{"fixed", false}, {"auto", false}, {"informed", true}, {NULL, false}};
 static const struct spec_choice reduction_names[] = {{"mean", false}, {"sum", false}, {NULL, false}};
 static const struct spec_choice task_names[] = {{"classification", false}, {NULL, false}};
 static const struct spec_choice rule_names[] = {{"point", false}, {"bound", true}, {NULL, false}};
@@ -32,7 +32,10 @@ const struct spec_field spec_fields[] = {
 			"Rows for the report; without it a fifth of the training file, stratified by label."},
 	{"seed", FIELD_INT64, FIELD_NULLABLE, AT(seed), 0, 2147483647, 0,
 		.about = "Seeds the splits, the order of the rows, initial values and dropout."},
-	{"seeds", FIELD_RESERVED, FIELD_NULLABLE | FIELD_LATER, .about = "Trains once per seed."},
+	{"seeds", FIELD_SEEDS, FIELD_NULLABLE, AT(seeds), 0, 2147483647,
+		.about = "Trains once per seed and reports mean and spread, in place of seed; the splits and "
+			 "the "
+			 "exported adapter are the first seed's."},
 	{"suffix", FIELD_TEXT, FIELD_NULLABLE, AT(suffix), 1, 64,
 		.about = "Part of the fine-tuned model's name."},
 	{"metadata", FIELD_METADATA, FIELD_NULLABLE, AT(metadata),
@@ -81,7 +84,9 @@ const struct spec_field spec_fields[] = {
 	{"defense", FIELD_GROUP, FIELD_NULLABLE, AT(defense.present), .preset = 1,
 		.about = "The two defence terms of the loss; null trains without them."},
 	{"defense.mode", FIELD_CHOICE, 0, AT(defense.mode), .choices = defense_names,
-		.about = "How the weights of the terms are found."},
+		.about = "How the weights of the terms are found: as given, or auto: the strongest multiple "
+			 "of "
+			 "them that keeps validation accuracy within max_ca_drop."},
 	{"defense.amplify", FIELD_REAL, 0, AT(defense.amplify), 0, 1000, 3e-3,
 		.about = "Weight of the term that enlarges the norms of the PEFT tensors; 0 leaves it out."},
 	{"defense.attention", FIELD_REAL, 0, AT(defense.attention), 0, 1000, 1e-1,
@@ -92,7 +97,7 @@ const struct spec_field spec_fields[] = {
 	{"defense.reduction", FIELD_CHOICE, 0, AT(defense.reduction), .choices = reduction_names,
 		.about = "Of the attention term over layers, sequences and heads."},
 	{"defense.max_ca_drop", FIELD_REAL, 0, AT(defense.max_ca_drop), 0, 1, .01,
-		.about = "Mode auto: accuracy that the search may give up."},
+		.about = "Mode auto: accuracy that the search may give up against an undefended run."},
 
 	{"data", FIELD_GROUP, .about = "How the data files are read."},
 	{"data.task", FIELD_CHOICE, 0, AT(data.task), .choices = task_names, .about = "The task."},
@@ -111,7 +116,9 @@ const struct spec_field spec_fields[] = {
 	{"evaluation.control", FIELD_BOOL, 0, AT(evaluation.control), .preset = 1,
 		.about = "Measures the same with as many neutral words."},
 	{"evaluation.compare_undefended", FIELD_BOOL, 0, AT(evaluation.compare_undefended), .preset = 0,
-		.about = "Trains the same job without defence as well, for a paired accuracy drop."},
+		.about = "Trains the same job without defence as well, for a paired accuracy drop; "
+			 "gate.max_ca_drop "
+			 "and defense.mode auto switch it on."},
 	{"evaluation.scan", FIELD_BOOL, FIELD_LATER, AT(evaluation.scan), .preset = 0,
 		.about = "Searches the vocabulary for triggers first."},
 

@@ -16,6 +16,7 @@ enum field_type {
 	FIELD_CHOICE,	/* int, index into choices */
 	FIELD_CHOICES,	/* int, bit per choice, at least one */
 	FIELD_WORDS,	/* struct spec_words, min..max items */
+	FIELD_SEEDS,	/* struct spec_seeds, null or up to SPEC_SEEDS_MAX different integers of min..max */
 	FIELD_METADATA, /* json_t * */
 	FIELD_RESERVED, /* named by the interface, no storage */
 };

@@ -51,6 +51,18 @@ static json_t *words_json(const struct spec_words *words)
 	return list;
 }
 
+static json_t *seeds_json(const struct spec_seeds *seeds)
+{
+	json_t *list = seeds->n > 0 ? json_array() : json_null();
+
+	for (int i = 0; i < seeds->n; i++)
+		if (json_array_append_new(list, json_integer(seeds->seed[i])) != 0) {
+			json_decref(list);
+			return NULL;
+		}
+	return list;
+}
+
 /* New reference; NULL when out of memory. */
 static json_t *value_json(const struct spec *spec, const struct spec_field *f, enum spec_mode mode)
 {
@@ -75,6 +87,8 @@ static json_t *value_json(const struct spec *spec, const struct spec_field *f, e
 		return choices_json(f->choices, *(const int *)at);
 	case FIELD_WORDS:
 		return words_json(at);
+	case FIELD_SEEDS:
+		return seeds_json(at);
 	case FIELD_METADATA:
 		return json_deep_copy(*(json_t *const *)at);
 	case FIELD_GROUP:
@@ -211,6 +225,10 @@ static json_t *type_schema(const struct spec_field *f)
 	case FIELD_WORDS:
 		return json_pack("{s:s, s:i, s:i, s:b, s:{s:s}}", "type", "array", "minItems", (int)f->min,
 			"maxItems", (int)f->max, "uniqueItems", 1, "items", "type", "string");
+	case FIELD_SEEDS:
+		return json_pack("{s:s, s:i, s:i, s:b, s:{s:s, s:I, s:I}}", "type", "array", "minItems", 1,
+			"maxItems", SPEC_SEEDS_MAX, "uniqueItems", 1, "items", "type", "integer", "minimum",
+			(json_int_t)f->min, "maximum", (json_int_t)f->max);
 	case FIELD_METADATA:
 		return json_pack("{s:s, s:i, s:{s:s, s:i}}", "type", "object", "maxProperties", 16,
 			"additionalProperties", "type", "string", "maxLength", 512);
@@ -251,6 +269,7 @@ static json_t *default_json(const struct spec_field *f)
 	case FIELD_ALIAS:
 	case FIELD_REF:
 	case FIELD_METADATA:
+	case FIELD_SEEDS:
 	case FIELD_RESERVED:
 		break;
 	}

@@ -81,12 +81,16 @@ int report_compose(json_t **out, const struct job_row *job, enum job_status stat
 	int rc = spec_digest(digest, &job->spec, err);
 
 	if (rc == 0) {
-		report = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:n, s:o, s:o}", "object",
-			"report", "job", job->id, "status", job_status_name(status), "inputs",
+		report = json_pack(
+			"{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:n, s:o, "
+			"s:o}",
+			"object", "report", "job", job->id, "status", job_status_name(status), "inputs",
 			inputs_json(job, worker, digest), "labels", member(worker, "labels"), "training",
 			training_json(worker, epochs != NULL ? epochs : no_epochs), "evaluation",
 			member(worker, "evaluation"), "undefended", member(worker, "undefended"), "ca_drop",
-			member(worker, "ca_drop"), "gate", "artifacts",
+			member(worker, "ca_drop"), "undefended_training",
+			member(worker, "undefended_training"), "seeds", member(worker, "seeds"), "summary",
+			member(worker, "summary"), "auto", member(worker, "auto"), "gate", "artifacts",
 			artifacts != NULL ? json_incref(artifacts) : json_array(), "versions",
 			member(worker, "versions"));
 		rc = report == NULL ? err_nomem(err) : add_gate(report, job, err);

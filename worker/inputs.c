@@ -1,6 +1,7 @@
 #include "worker/inputs.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const double TEST_SHARE = 0.2, VALIDATION_SHARE = 0.1;
@@ -13,6 +14,11 @@ static const struct spec_ref *part_ref(const struct spec *spec, enum part part)
 		&spec->training_file, &spec->validation_file, &spec->test_file};
 
 	return refs[part];
+}
+
+static bool has_file(const struct spec *spec, enum part part)
+{
+	return part_ref(spec, part)->id[0] != '\0';
 }
 
 static int read_model(struct inputs *out, const struct spec *spec, int dir, struct err *err)
@@ -44,7 +50,7 @@ static int read_file(struct inputs *out, const struct spec *spec, enum part part
 		.label = spec->data.label_column};
 	char name[64];
 
-	if (ref->id[0] == '\0')
+	if (!has_file(spec, part))
 		return 0;
 	snprintf(name, sizeof(name), "%s%s", part_names[part], extension != NULL ? extension : "");
 	return dataset_read(&out->file[part], &out->labels, dir, name, &columns, err);
@@ -67,6 +73,41 @@ static int split_part(
 	return rc;
 }
 
+/* Append the rows of `all` that are not in `but`; both in file order. */
+static int add_rows(
+	struct selection *out, const struct selection *all, const struct selection *but, struct err *err)
+{
+	int *grown = realloc(out->row, ((size_t)out->n + (size_t)all->n + 1) * sizeof(*grown));
+	int next = 0;
+
+	if (grown == NULL)
+		return err_nomem(err);
+	out->row = grown;
+	for (int i = 0; i < all->n; i++)
+		if (next < but->n && but->row[next] == all->row[i])
+			next++;
+		else
+			out->row[out->n++] = all->row[i];
+	return 0;
+}
+
+/* The parts are whole here; what the cap will leave of the training rows is drawn the same way again. */
+static int choose_search_rows(struct inputs *out, const struct spec *spec, struct err *err)
+{
+	const struct selection none = {0}, *train = &out->rows[PART_TRAIN];
+	struct selection kept = {0};
+	int rc = add_rows(&out->search_rows, &out->rows[PART_VALIDATION], &none, err);
+
+	if (rc == 0)
+		rc = add_rows(&kept, train, &none, err);
+	selection_sample(&kept, spec->max_train_rows, (uint64_t)spec->seed);
+	if (rc == 0 && !has_file(spec, PART_VALIDATION))
+		rc = add_rows(&out->search_rows, train, &kept, err);
+	selection_sample(&out->search_rows, SEARCH_ROWS_MAX, (uint64_t)spec->seed + PART_COUNT);
+	selection_done(&kept);
+	return rc;
+}
+
 static int split(struct inputs *out, const struct spec *spec, struct err *err)
 {
 	static const struct {
@@ -78,12 +119,14 @@ static int split(struct inputs *out, const struct spec *spec, struct err *err)
 	out->source[PART_TRAIN] = &out->file[PART_TRAIN];
 	for (size_t i = 0; i < NELEM(parts) && rc == 0; i++) {
 		enum part part = parts[i].part;
-		bool has_file = part_ref(spec, part)->id[0] != '\0';
+		bool is_own = has_file(spec, part);
 
-		out->source[part] = &out->file[has_file ? part : PART_TRAIN];
-		rc = has_file ? selection_all(&out->rows[part], &out->file[part], err)
-			      : split_part(out, spec, part, parts[i].share, err);
+		out->source[part] = &out->file[is_own ? part : PART_TRAIN];
+		rc = is_own ? selection_all(&out->rows[part], &out->file[part], err)
+			    : split_part(out, spec, part, parts[i].share, err);
 	}
+	if (rc == 0 && spec->defense.present && spec->defense.mode == SPEC_AUTO)
+		rc = choose_search_rows(out, spec, err);
 	if (rc != 0)
 		return rc;
 	selection_sample(&out->rows[PART_TRAIN], spec->max_train_rows, (uint64_t)spec->seed);
@@ -110,6 +153,9 @@ int inputs_read(struct inputs *out, const struct spec *spec, int model_fd, int d
 	for (int part = 0; part < PART_COUNT && rc == 0; part++)
 		rc = corpus_fill(&out->corpus[part], out->tok, out->source[part], &out->rows[part],
 			out->max_length, err);
+	if (rc == 0)
+		rc = corpus_fill(&out->search, out->tok, out->source[PART_VALIDATION], &out->search_rows,
+			out->max_length, err);
 	return rc;
 }
 
@@ -120,6 +166,8 @@ void inputs_done(struct inputs *inputs)
 		selection_done(&inputs->rows[part]);
 		dataset_done(&inputs->file[part]);
 	}
+	corpus_done(&inputs->search);
+	selection_done(&inputs->search_rows);
 	labels_done(&inputs->labels);
 	tokenizer_free(inputs->tok);
 	weights_done(&inputs->weights);

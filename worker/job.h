@@ -8,27 +8,33 @@
 #include "worker/export/manifest.h"
 #include "worker/inputs.h"
 #include "worker/run.h"
+#include "worker/schedule.h"
 #include "worker/train/checkpoint.h"
 
-enum { DEFENDED, UNDEFENDED, RUNS };
+/* What was measured of one seed's models, on the same test rows for all. */
+struct seed_result {
+	struct evaluation defended, undefended; /* undefended.rows is 0 where it was not compared */
+	struct measure ca_drop;
+};
 
 struct job {
 	const struct run *run;
 	const struct spec *spec;
 	char spec_sha256[SHA256_HEX_BYTES];
 	struct inputs inputs;
-	int runs; /* 1, or 2 with the undefended control */
+	struct schedule schedule;
 	struct par *par;
 	struct encoder encoder;
 	struct params params;
 	struct peft peft;
 	struct head head;
 	struct checkpoint checkpoint;
-	double saved_at; /* seconds, of the last checkpoint */
+	double saved_at;   /* seconds, of the last checkpoint */
+	struct task task;  /* the run under way */
+	int *search_truth; /* [search rows] labels, and what the undefended run and the look predict */
+	int *search_undefended, *search_look;
 	struct assess assess;
-	int *label[RUNS];
-	struct evaluation evaluation[RUNS];
-	struct measure ca_drop;
+	struct seed_result result[SPEC_SEEDS_MAX];
 	struct manifest adapter;
 	struct manifest files; /* beside the adapter */
 };

@@ -188,6 +188,170 @@ static json_t *training_json(const struct training_summary *training)
 		epochs_json(training));
 }
 
+/* --- several seeds ---------------------------------------------------------------------------------- */
+
+static json_t *seed_json(const struct report_seed *seed, const struct report *report)
+{
+	return json_pack("{s:I, s:o, s:o, s:o, s:o}", "seed", (json_int_t)seed->seed, "training",
+		training_json(seed->training), "evaluation", evaluation_json(seed->evaluation, report),
+		"undefended", evaluation_json(seed->undefended, report), "ca_drop",
+		seed->ca_drop != NULL ? measure_json(seed->ca_drop) : json_null());
+}
+
+static json_t *seeds_json(const struct report *report)
+{
+	json_t *out = report->seeds > 0 ? json_array() : json_null();
+
+	for (int i = 0; i < report->seeds; i++)
+		if (json_array_append_new(out, seed_json(&report->seed[i], report)) != 0) {
+			json_decref(out);
+			return NULL;
+		}
+	return out;
+}
+
+/* Mean, range and standard deviation (n - 1) of the values that are known. */
+static json_t *spread_json(const double *value, int n)
+{
+	double sum = 0, squares = 0, low = INFINITY, high = -INFINITY, mean;
+	int known = 0;
+
+	for (int i = 0; i < n; i++)
+		if (isfinite(value[i])) {
+			known++;
+			sum += value[i];
+			low = fmin(low, value[i]);
+			high = fmax(high, value[i]);
+		}
+	mean = sum / known; /* NaN, and so null, where nothing is known */
+	for (int i = 0; i < n; i++)
+		if (isfinite(value[i]))
+			squares += (value[i] - mean) * (value[i] - mean);
+	return json_pack("{s:i, s:o, s:o, s:o, s:o}", "n", known, "mean", number(mean), "min", number(low),
+		"max", number(high), "sd", number(known > 1 ? sqrt(squares / (known - 1)) : NAN));
+}
+
+static double rate_value(const struct rate *rate)
+{
+	return rate->total > 0 ? rate->value : NAN;
+}
+
+static double measure_value(const struct measure *measure)
+{
+	return measure->known ? measure->value : NAN;
+}
+
+enum summed { SUMMED_CA, SUMMED_ASR, SUMMED_MASR, SUMMED_AASR, SUMMED_COUNT };
+
+static double summed_value(const struct evaluation *e, enum summed which)
+{
+	const double value[SUMMED_COUNT] = {rate_value(&e->ca), rate_value(&e->triggers.asr),
+		measure_value(&e->triggers.masr), measure_value(&e->triggers.aasr)};
+
+	return value[which];
+}
+
+/* {ca, asr, masr, aasr} over the seeds, of the defended or of the undefended models; null where there are none. */
+static json_t *spreads_json(const struct report *report, bool is_undefended)
+{
+	static const char *const names[SUMMED_COUNT] = {"ca", "asr", "masr", "aasr"};
+	json_t *out = json_object();
+
+	for (int which = 0; which < SUMMED_COUNT; which++) {
+		double value[REPORT_SEEDS_MAX];
+
+		for (int i = 0; i < report->seeds; i++) {
+			const struct report_seed *seed = &report->seed[i];
+			const struct evaluation *e = is_undefended ? seed->undefended : seed->evaluation;
+
+			if (e == NULL) {
+				json_decref(out);
+				return json_null();
+			}
+			value[i] = summed_value(e, (enum summed)which);
+		}
+		json_object_set_new(out, names[which], spread_json(value, report->seeds));
+	}
+	return out;
+}
+
+static json_t *drops_json(const struct report *report)
+{
+	double value[REPORT_SEEDS_MAX];
+
+	for (int i = 0; i < report->seeds; i++) {
+		if (report->seed[i].ca_drop == NULL)
+			return json_null();
+		value[i] = measure_value(report->seed[i].ca_drop);
+	}
+	return spread_json(value, report->seeds);
+}
+
+static json_t *summary_json(const struct report *report)
+{
+	json_t *out;
+
+	if (report->seeds == 0)
+		return json_null();
+	out = spreads_json(report, false);
+	if (json_object_set_new(out, "ca_drop", drops_json(report)) == 0 &&
+		json_object_set_new(out, "undefended", spreads_json(report, true)) == 0)
+		return out;
+	json_decref(out);
+	return NULL;
+}
+
+/* --- mode auto -------------------------------------------------------------------------------------- */
+
+static json_t *look_json(const struct report_search *search, int number)
+{
+	struct path_verdict verdict = path_judge(search->path, number);
+	double strength = path_strength(search->path->look[number].point);
+
+	return json_pack("{s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:b, s:b}", "strength", strength, "amplify",
+		search->amplify * strength, "attention", search->attention * strength, "steps",
+		(json_int_t)search->steps, "valid_accuracy", verdict.accuracy, "drop", verdict.drop, "bound",
+		verdict.bound, "within_budget", verdict.is_within, "chosen",
+		path_chosen(search->path) == number);
+}
+
+/* Looks from the weakest to the strongest. */
+static json_t *path_json(const struct report_search *search)
+{
+	json_t *out = json_array();
+
+	for (int point = 0; point < PATH_POINTS; point++)
+		for (int i = 0; i < search->path->n; i++)
+			if (search->path->look[i].point == point &&
+				json_array_append_new(out, look_json(search, i)) != 0) {
+				json_decref(out);
+				return NULL;
+			}
+	return out;
+}
+
+static json_t *auto_json(const struct report_search *search)
+{
+	struct path_verdict chosen;
+	int number, rows;
+
+	if (search == NULL)
+		return json_null();
+	number = path_chosen(search->path);
+	chosen = path_judge(search->path, number);
+	rows = search->path->look[number].rows;
+	return json_pack("{s:f, s:f, s:f, s:f, s:i, s:f, s:b, s:b, s:o, s:f, s:o}", "amplify",
+		search->amplify * path_strength(search->path->look[number].point), "attention",
+		search->attention * path_strength(search->path->look[number].point), "strength",
+		path_strength(search->path->look[number].point), "max_ca_drop", search->path->budget, "rows",
+		rows, "undefended_accuracy", search->undefended_accuracy, "within_budget", chosen.is_within,
+		"resolved", chosen.needed_rows >= 0 && rows >= chosen.needed_rows, "needed_rows",
+		chosen.needed_rows >= 0 ? json_integer(chosen.needed_rows) : json_null(), "seconds",
+		search->seconds, "path", path_json(search));
+}
+
+/* --- what there is beside --------------------------------------------------------------------------- */
+
 static json_t *artifacts_json(const struct report *report)
 {
 	json_t *out = json_array();
@@ -234,6 +398,11 @@ static bool fill(json_t *out, const struct report *report)
 	       json_object_set_new(out, "undefended", evaluation_json(report->undefended, report)) == 0 &&
 	       json_object_set_new(out, "ca_drop",
 		       report->ca_drop != NULL ? measure_json(report->ca_drop) : json_null()) == 0 &&
+	       json_object_set_new(out, "undefended_training", training_json(report->undefended_training)) ==
+		       0 &&
+	       json_object_set_new(out, "seeds", seeds_json(report)) == 0 &&
+	       json_object_set_new(out, "summary", summary_json(report)) == 0 &&
+	       json_object_set_new(out, "auto", auto_json(report->search)) == 0 &&
 	       json_object_set_new(out, "gate", gate_json(out, report->thresholds)) == 0 &&
 	       json_object_set_new(out, "artifacts", artifacts_json(report)) == 0 &&
 	       json_object_set_new(out, "versions", versions_json(report->versions)) == 0;

@@ -11,9 +11,12 @@
 
 #include <jansson.h>
 
-#include "common/buf.h"
+#include "common/spec.h"
 #include "worker/data/dataset.h"
 #include "worker/eval/metrics.h"
+#include "worker/train/path.h"
+
+enum { REPORT_SEEDS_MAX = SPEC_SEEDS_MAX };
 
 struct report_input {
 	const char *id, *sha256; /* id NULL: there was no such file */
@@ -34,6 +37,23 @@ struct training_summary {
 	int epochs;
 };
 
+/* One seed of several, on the same rows. */
+struct report_seed {
+	int64_t seed;
+	const struct training_summary *training;
+	const struct evaluation *evaluation, *undefended;
+	const struct measure *ca_drop;
+};
+
+/* The search of mode auto. */
+struct report_search {
+	const struct path *path;
+	double amplify, attention; /* at strength 1 */
+	double undefended_accuracy;
+	int64_t steps;	/* of each look */
+	double seconds; /* spent in steps by the undefended run and all looks */
+};
+
 struct report_artifact {
 	const char *path; /* relative to the output directory */
 	size_t bytes;
@@ -51,11 +71,14 @@ struct report {
 	struct report_input model, training_file, validation_file, test_file;
 	const char *spec_sha256;
 	const struct labels *labels;
-	const struct training_summary *training;
+	const struct training_summary *training, *undefended_training;
 	const struct evaluation *evaluation, *undefended;
 	const char *const *triggers; /* texts of evaluation->triggers, and of undefended's */
 	const char *const *controls; /* likewise of the control */
 	const struct measure *ca_drop;
+	const struct report_seed *seed; /* [seeds], the first is what evaluation and ca_drop say */
+	int seeds;			/* 0: the job has one seed */
+	const struct report_search *search;
 	const json_t *thresholds; /* the job's gate (common/gate.h); NULL or null: no verdict */
 	const struct report_artifact *artifact;
 	int artifacts;

@@ -25,8 +25,9 @@ static struct report_input report_input(const struct job *job, const struct spec
 /* The report's parts that need memory of their own while it is written. */
 struct report_parts {
 	struct report report;
-	struct training_summary training;
-	struct epoch_summary *epoch;
+	struct training_summary training[SPEC_SEEDS_MAX], undefended_training;
+	struct report_seed seed[SPEC_SEEDS_MAX];
+	struct report_search search;
 	struct versions versions;
 	char cpu[CPU_NAME_BYTES];
 	const char *trigger[SPEC_WORDS_MAX];
@@ -35,17 +36,18 @@ struct report_parts {
 	json_t *settings;
 };
 
-static int fill_training(struct report_parts *parts, const struct job *job, struct err *err)
+/* The summary of run `number`; its epochs are for epochs_free. */
+static int fill_training(struct training_summary *out, const struct job *job, int number, struct err *err)
 {
-	const struct fit_state *state = &job->checkpoint.state[DEFENDED];
+	const struct fit_state *state = &job->checkpoint.state[number];
+	struct epoch_summary *epoch = calloc((size_t)state->epochs + 1, sizeof(*epoch));
 
-	parts->epoch = calloc((size_t)state->epochs + 1, sizeof(*parts->epoch));
-	if (parts->epoch == NULL)
+	if (epoch == NULL)
 		return err_nomem(err);
 	for (int i = 0; i < state->epochs; i++) {
 		const struct fit_epoch *e = &state->epoch[i];
 
-		parts->epoch[i] = (struct epoch_summary){.epoch = i + 1,
+		epoch[i] = (struct epoch_summary){.epoch = i + 1,
 			.loss = e->loss,
 			.ce = e->ce,
 			.amplify = e->amplify,
@@ -53,14 +55,70 @@ static int fill_training(struct report_parts *parts, const struct job *job, stru
 			.valid_loss = e->valid_loss,
 			.valid_accuracy = e->valid_accuracy};
 	}
-	parts->training = (struct training_summary){.steps = state->step,
+	*out = (struct training_summary){.steps = state->step,
 		.tokens = state->tokens,
 		.seconds = state->seconds,
 		.tokens_per_second = state->seconds > 0 ? (double)state->tokens / state->seconds : 0,
-		.selected_epoch = state->best != NULL ? state->best_epoch : state->epochs,
-		.epoch = parts->epoch,
+		.selected_epoch = job->spec->select == SPEC_SELECT_BEST ? state->best_epoch : state->epochs,
+		.epoch = epoch,
 		.epochs = state->epochs};
 	return 0;
+}
+
+static const struct evaluation *undefended_of(const struct seed_result *result)
+{
+	return result->undefended.rows > 0 ? &result->undefended : NULL;
+}
+
+static const struct measure *drop_of(const struct seed_result *result)
+{
+	return result->undefended.rows > 0 ? &result->ca_drop : NULL;
+}
+
+static int fill_seeds(struct report_parts *parts, const struct job *job, struct err *err)
+{
+	const struct schedule *schedule = &job->schedule;
+	int rc = 0;
+
+	for (int i = 0; i < schedule->seeds && rc == 0; i++) {
+		const struct seed_result *result = &job->result[i];
+
+		rc = fill_training(
+			&parts->training[i], job, schedule_defended(schedule, &job->checkpoint.path, i), err);
+		parts->seed[i] = (struct report_seed){.seed = schedule_seed(job->spec, i),
+			.training = &parts->training[i],
+			.evaluation = &result->defended,
+			.undefended = undefended_of(result),
+			.ca_drop = drop_of(result)};
+	}
+	if (rc == 0 && schedule->undefended > 0)
+		rc = fill_training(&parts->undefended_training, job, schedule_undefended(schedule, 0), err);
+	return rc;
+}
+
+static double undefended_accuracy(const struct job *job)
+{
+	const struct path_look *look = &job->checkpoint.path.look[0];
+
+	return (double)(look->right + look->lost - look->won) / look->rows;
+}
+
+static void fill_search(struct report_parts *parts, const struct job *job)
+{
+	const struct checkpoint *c = &job->checkpoint;
+	const struct schedule *schedule = &job->schedule;
+
+	if (!schedule->is_auto)
+		return;
+	parts->search = (struct report_search){.path = &c->path,
+		.amplify = job->spec->defense.amplify,
+		.attention = job->spec->defense.attention,
+		.undefended_accuracy = undefended_accuracy(job),
+		.steps = c->state[schedule->undefended].step,
+		.seconds = c->state[schedule_undefended(schedule, 0)].seconds};
+	for (int i = 0; i < c->path.n; i++)
+		parts->search.seconds += c->state[schedule->undefended + i].seconds;
+	parts->report.search = &parts->search;
 }
 
 static int fill_report(struct report_parts *parts, const struct job *job, struct err *err)
@@ -87,21 +145,32 @@ static int fill_report(struct report_parts *parts, const struct job *job, struct
 		.test_file = report_input(job, &s->test_file, PART_TEST),
 		.spec_sha256 = job->spec_sha256,
 		.labels = &job->inputs.labels,
-		.training = &parts->training,
-		.evaluation = &job->evaluation[DEFENDED],
-		.undefended = job->runs == RUNS ? &job->evaluation[UNDEFENDED] : NULL,
+		.training = &parts->training[0],
+		.undefended_training = job->schedule.undefended > 0 ? &parts->undefended_training : NULL,
+		.evaluation = &job->result[0].defended,
+		.undefended = undefended_of(&job->result[0]),
 		.triggers = parts->trigger,
 		.controls = (const char *const *)job->assess.controls.word,
-		.ca_drop = job->runs == RUNS ? &job->ca_drop : NULL,
+		.ca_drop = drop_of(&job->result[0]),
+		.seed = parts->seed,
+		.seeds = s->seeds.n,
 		.thresholds = json_object_get(parts->settings, "gate"),
 		.artifact = parts->artifact,
 		.versions = &parts->versions};
-	return fill_training(parts, job, err);
+	fill_search(parts, job);
+	return fill_seeds(parts, job, err);
+}
+
+static void epochs_free(struct training_summary *training)
+{
+	free((void *)(uintptr_t)training->epoch);
 }
 
 static void report_parts_done(struct report_parts *parts)
 {
-	free(parts->epoch);
+	for (int i = 0; i < SPEC_SEEDS_MAX; i++)
+		epochs_free(&parts->training[i]);
+	epochs_free(&parts->undefended_training);
 	json_decref(parts->settings);
 }
 
@@ -170,13 +239,25 @@ static void trained_parts_done(struct trained_parts *parts)
 	free(parts->B);
 }
 
+/* The settings that the model card lists: with mode auto, the weights that were chosen. */
+static json_t *listed_settings(const struct report_parts *parts, const struct job *job)
+{
+	double strength = schedule_strength(&job->schedule, &job->checkpoint.path);
+	json_t *defense = json_deep_copy(json_object_get(parts->settings, "defense"));
+
+	if (json_is_object(defense)) {
+		json_object_set_new(defense, "amplify", json_real(job->spec->defense.amplify * strength));
+		json_object_set_new(defense, "attention", json_real(job->spec->defense.attention * strength));
+	}
+	return json_pack("{s:O, s:O, s:o}", "hyperparameters",
+		json_object_get(parts->settings, "hyperparameters"), "peft",
+		json_object_get(parts->settings, "peft"), "defense", defense);
+}
+
 static int write_adapter(struct job *job, const struct report_parts *parts, struct err *err)
 {
 	struct trained_parts trained;
-	json_t *listed = json_pack("{s:O, s:O, s:O}", "hyperparameters",
-		json_object_get(parts->settings, "hyperparameters"), "peft",
-		json_object_get(parts->settings, "peft"), "defense",
-		json_object_get(parts->settings, "defense"));
+	json_t *listed = listed_settings(parts, job);
 	int rc = fill_trained(&trained, job, err);
 	struct model_card card = {.report = &parts->report,
 		.trained = &trained.trained,
@@ -202,12 +283,16 @@ static void list_artifacts(struct report_parts *parts, const char *directory, co
 	}
 }
 
+/* metrics.csv is that of the run that is exported. */
 static int write_metrics(struct job *job, struct err *err)
 {
-	const struct buf *csv = &job->checkpoint.csv;
-	int rc = csv->failed ? err_nomem(err)
-			     : io_write_file(job->run->out_fd, "metrics.csv", csv->data, csv->len, err);
+	int run = schedule_defended(&job->schedule, &job->checkpoint.path, 0);
+	struct buf csv = {0};
+	int rc = checkpoint_kept(&job->params, &csv, &job->checkpoint, run, job->run->out_fd, err);
 
+	if (rc == 0)
+		rc = io_write_file(job->run->out_fd, "metrics.csv", csv.data, csv.len, err);
+	buf_done(&csv);
 	return rc == 0 ? manifest_add(&job->files, job->run->out_fd, "metrics.csv", err) : rc;
 }
 

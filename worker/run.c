@@ -1,5 +1,5 @@
 /*
- * The recipe of a job, top to bottom: validate, train, undefended, evaluate, export.
+ * The recipe of a job, top to bottom: validate, train what the schedule says, evaluate, export.
  */
 #include <math.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@
 /* A checkpoint at least this often, besides one after each epoch. */
 static const double CHECKPOINT_SECONDS = 20;
 
-static const char *const run_phases[RUNS] = {"train", "undefended"};
+static const char *const task_phases[TASK_KINDS] = {"undefended", "search", "train"};
 
 /* --- lines -------------------------------------------------------------------------------------- */
 
@@ -86,15 +86,30 @@ static int make_checkpoint(struct job *job, struct err *err)
 
 	c->spec_sha256 = job->spec_sha256;
 	c->n_epochs = job->spec->n_epochs;
-	for (int i = 0; i < job->runs && rc == 0; i++) {
-		rc = fit_state_init(&c->state[i], c->n_epochs, job->params.size,
-			job->spec->select == SPEC_SELECT_BEST, err);
-		c->final[i] = calloc(job->params.size, sizeof(real));
-		if (rc == 0 && c->final[i] == NULL)
-			rc = err_nomem(err);
+	c->path.budget = job->spec->defense.max_ca_drop;
+	for (int runs = schedule_runs(&job->schedule) + 1; c->runs < runs && rc == 0; c->runs++)
+		rc = fit_state_init(&c->state[c->runs], c->n_epochs, err);
+	if (rc == 0 && job->spec->select == SPEC_SELECT_BEST) {
+		c->best = calloc(job->params.size, sizeof(real));
+		rc = c->best == NULL ? err_nomem(err) : 0;
 	}
-	report_csv_header(&c->csv);
 	return rc;
+}
+
+/* What the looks of the search are compared by. */
+static int make_search(struct job *job, struct err *err)
+{
+	size_t rows = (size_t)job->inputs.search.n + 1;
+
+	job->search_truth = calloc(rows, sizeof(int));
+	job->search_undefended = calloc(rows, sizeof(int));
+	job->search_look = calloc(rows, sizeof(int));
+	if (job->search_truth == NULL || job->search_undefended == NULL || job->search_look == NULL)
+		return err_nomem(err);
+	for (int i = 0; i < job->inputs.search.n; i++)
+		job->search_truth[i] = job->inputs.search.text[i].label;
+	job->search_undefended[0] = -1; /* not predicted yet */
+	return 0;
 }
 
 static int validate(struct job *job, struct err *err)
@@ -123,21 +138,32 @@ static int64_t steps_of_run(const struct job *job)
 	return fit_steps(job->inputs.corpus[PART_TRAIN].n, job->spec->n_epochs, job->spec->batch_size);
 }
 
+/* Steps before this run in its phase, and steps of all runs that are still to come. */
+static int64_t steps_before(const struct job *job)
+{
+	return job->task.place * steps_of_run(job);
+}
+
+static int64_t steps_to_come(const struct job *job)
+{
+	return (schedule_runs(&job->schedule) - 1 - job->checkpoint.run) * steps_of_run(job);
+}
+
+/* Progress within the phase, which counts all its runs; the estimate covers the whole job's. */
+static struct progress step_line(const struct job *job, const struct fit_state *state)
+{
+	return (struct progress){.type = PROGRESS_STEP,
+		.step = steps_before(job) + state->step,
+		.of = steps_of_run(job) * schedule_runs_of(&job->schedule, job->task.kind),
+		.tokens_per_second = (double)state->tokens / state->seconds,
+		.eta_s = state->seconds / (double)state->step *
+			 (double)(steps_of_run(job) - state->step + steps_to_come(job))};
+}
+
 static int report_step(struct job *job, const struct fit_state *state, const struct step_result *step,
 	int epoch, struct err *err)
 {
-	int64_t of = steps_of_run(job), left = of - state->step + of * (job->runs - 1 - job->checkpoint.run);
-	struct progress line = {.type = PROGRESS_STEP,
-		.step = state->step,
-		.of = of,
-		.epoch = epoch,
-		.loss = step->loss,
-		.ce = step->ce,
-		.amplify = step->amplify,
-		.attention = step->attention,
-		.learning_rate = step->learning_rate,
-		.tokens_per_second = (double)state->tokens / state->seconds,
-		.eta_s = state->seconds / (double)state->step * (double)left};
+	struct progress line = step_line(job, state);
 	struct metrics_line csv = {.step = state->step,
 		.epoch = epoch,
 		.loss = step->loss,
@@ -148,8 +174,13 @@ static int report_step(struct job *job, const struct fit_state *state, const str
 		.valid_loss = NAN,
 		.valid_accuracy = NAN};
 
-	if (job->checkpoint.run == DEFENDED)
-		report_csv_line(&job->checkpoint.csv, &csv);
+	line.epoch = epoch;
+	line.loss = step->loss;
+	line.ce = step->ce;
+	line.amplify = step->amplify;
+	line.attention = step->attention;
+	line.learning_rate = step->learning_rate;
+	report_csv_line(&job->checkpoint.csv, &csv);
 	return progress_write(STDOUT_FILENO, &line, err);
 }
 
@@ -172,6 +203,15 @@ static int on_step(
 	return rc;
 }
 
+static int say_epoch(const struct fit_epoch *epoch, struct err *err)
+{
+	int rc = say_metric("train_loss", epoch->loss, err);
+
+	if (rc == 0)
+		rc = say_metric("valid_loss", epoch->valid_loss, err);
+	return rc == 0 ? say_metric("valid_accuracy", epoch->valid_accuracy, err) : rc;
+}
+
 static int on_epoch(void *arg, const struct fit_state *state, struct err *err)
 {
 	struct job *job = arg;
@@ -187,52 +227,57 @@ static int on_epoch(void *arg, const struct fit_state *state, struct err *err)
 		.valid_accuracy = epoch->valid_accuracy};
 	int rc;
 
-	if (job->checkpoint.run == DEFENDED)
-		report_csv_line(&job->checkpoint.csv, &csv);
-	rc = say_metric("train_loss", epoch->loss, err);
-	if (rc == 0)
-		rc = say_metric("valid_loss", epoch->valid_loss, err);
-	if (rc == 0)
-		rc = say_metric("valid_accuracy", epoch->valid_accuracy, err);
+	report_csv_line(&job->checkpoint.csv, &csv);
+	rc = say_epoch(epoch, err);
 	return rc == 0 ? save_checkpoint(job, err) : rc;
 }
 
-/* New tensors for a run: the same for the defended and the undefended one. */
-static void init_params(struct job *job)
+/* New tensors for a run: the same for all runs of one seed. */
+static void start_run(struct job *job)
 {
-	uint64_t key = rng_key((uint64_t)job->spec->seed, RNG_INIT);
+	uint64_t seed = (uint64_t)schedule_seed(job->spec, job->task.seed), key = rng_key(seed, RNG_INIT);
 	struct params *p = &job->params;
 
 	for (size_t i = 0; i < p->size; i++)
 		p->w[i] = p->m[i] = p->v[i] = 0;
 	job->peft.method->init(&job->peft, rng_key(key, 0));
 	head_init(&job->head, rng_key(key, 1));
+	buf_reset(&job->checkpoint.csv);
+	report_csv_header(&job->checkpoint.csv);
 }
 
-static struct train_options train_options(const struct job *job, bool is_defended)
+static bool is_defended(const struct job *job)
+{
+	return job->task.kind != TASK_UNDEFENDED && job->spec->defense.present;
+}
+
+static struct train_options train_options(const struct job *job)
 {
 	const struct spec *s = job->spec;
 	struct train_options o = {.learning_rate = s->learning_rate,
 		.steps = steps_of_run(job),
 		.clip = 1,
-		.key = rng_key((uint64_t)s->seed, RNG_DROPOUT)};
+		.key = rng_key((uint64_t)schedule_seed(s, job->task.seed), RNG_DROPOUT)};
 
 	o.warmup = (int64_t)ceil(s->warmup_ratio * (double)o.steps);
-	if (is_defended) {
-		o.amplify = s->defense.amplify;
-		o.attention = s->defense.attention;
+	if (is_defended(job)) {
+		o.amplify = s->defense.amplify * job->task.strength;
+		o.attention = s->defense.attention * job->task.strength;
 		o.attention_sum = s->defense.reduction == SPEC_SUM;
 	}
 	return o;
 }
 
-/* One run, from a fresh start or from the checkpoint that is loaded. */
+static struct classifier classifier(struct job *job)
+{
+	return (struct classifier){.encoder = &job->encoder, .head = &job->head, .params = &job->params};
+}
+
+/* One run, from its start or from the checkpoint that is loaded; then params->w are its selected weights. */
 static int train_run(struct job *job, struct err *err)
 {
-	int run = job->checkpoint.run;
-	bool is_defended = run == DEFENDED && job->spec->defense.present;
-	struct classifier model = {.encoder = &job->encoder, .head = &job->head, .params = &job->params};
-	struct train_options options = train_options(job, is_defended);
+	struct classifier model = classifier(job);
+	struct train_options options = train_options(job);
 	const struct corpus *train = &job->inputs.corpus[PART_TRAIN];
 	struct trainer trainer;
 	struct fit fit = {.trainer = &trainer,
@@ -240,46 +285,136 @@ static int train_run(struct job *job, struct err *err)
 		.validation = &job->inputs.corpus[PART_VALIDATION],
 		.n_epochs = job->spec->n_epochs,
 		.batch_size = job->spec->batch_size,
-		.seed = (uint64_t)job->spec->seed,
+		.seed = (uint64_t)schedule_seed(job->spec, job->task.seed),
+		.best = job->checkpoint.best,
 		.watch = {on_step, on_epoch, job}};
-	int rc = say_phase(run_phases[run], err);
+	int rc;
 
-	job->peft.options.dropout = is_defended ? job->spec->defense.dropout : 0;
+	job->peft.options.dropout = is_defended(job) ? job->spec->defense.dropout : 0;
+	rc = trainer_init(
+		&trainer, &model, &options, job->par, MIN(fit.batch_size, train->n), train->longest, err);
 	if (rc == 0)
-		rc = trainer_init(&trainer, &model, &options, job->par, MIN(fit.batch_size, train->n),
-			train->longest, err);
-	else
-		trainer = (struct trainer){0};
-	if (rc == 0)
-		rc = fit_run(&fit, &job->checkpoint.state[run], err);
-	if (rc == 0)
-		memcpy(job->checkpoint.final[run], job->params.w, job->params.size * sizeof(real));
+		rc = fit_run(&fit, &job->checkpoint.state[job->checkpoint.run], err);
 	trainer_done(&trainer);
 	return rc;
 }
 
+/* --- search: compare the run that has ended with the undefended one --------------------------------- */
+
+static int predict_search(int *label, struct job *job, struct err *err)
+{
+	struct classifier model = classifier(job);
+
+	return predict(label, NULL, NULL, &model, &job->inputs.search, job->par, err);
+}
+
+/* Loads the undefended run's weights over those of the look, which are kept by now. */
+static int predict_undefended(struct job *job, struct err *err)
+{
+	int run = schedule_undefended(&job->schedule, 0), rc;
+
+	if (job->search_undefended[0] >= 0)
+		return 0;
+	rc = checkpoint_kept(&job->params, NULL, &job->checkpoint, run, job->run->out_fd, err);
+	return rc == 0 ? predict_search(job->search_undefended, job, err) : rc;
+}
+
+static int end_look(struct job *job, struct err *err)
+{
+	int rc = predict_search(job->search_look, job, err);
+
+	if (rc == 0)
+		rc = predict_undefended(job, err);
+	if (rc == 0)
+		path_add(&job->checkpoint.path, job->search_truth, job->search_undefended, job->search_look,
+			job->inputs.search.n);
+	return rc;
+}
+
+/* --- the runs, one after the other ------------------------------------------------------------------ */
+
+static int end_run(struct job *job, struct err *err)
+{
+	int rc = checkpoint_keep(&job->checkpoint, &job->params, job->run->out_fd, err);
+
+	if (rc == 0 && job->task.kind == TASK_SEARCH)
+		rc = end_look(job, err);
+	job->checkpoint.run++;
+	return rc == 0 ? save_checkpoint(job, err) : rc;
+}
+
+/* In mode auto the first defended run is the look that was chosen: its epochs are told as the phase's first. */
+static int say_chosen(struct job *job, struct err *err)
+{
+	const struct checkpoint *c = &job->checkpoint;
+	const struct fit_state *whole = &c->state[schedule_defended(&job->schedule, &c->path, 0)];
+	struct fit_state state = *whole;
+	int left = schedule_runs(&job->schedule) - c->run, rc = 0;
+
+	job->task = (struct task){.kind = TASK_DEFENDED};
+	for (int i = 0; i < whole->epochs && rc == 0; i++) {
+		const struct fit_epoch *epoch = &whole->epoch[i];
+		struct progress line;
+
+		state.step = whole->step * (i + 1) / whole->epochs;
+		line = step_line(job, &state);
+		line.epoch = i + 1;
+		line.loss = epoch->loss;
+		line.ce = epoch->ce;
+		line.amplify = epoch->amplify;
+		line.attention = epoch->attention;
+		line.learning_rate = NAN;
+		line.eta_s = left * whole->seconds;
+		rc = progress_write(STDOUT_FILENO, &line, err);
+		if (rc == 0)
+			rc = say_epoch(epoch, err);
+	}
+	return rc;
+}
+
+static int enter_phase(struct job *job, enum task_kind kind, struct err *err)
+{
+	int rc = say_phase(task_phases[kind], err);
+
+	return rc == 0 && kind == TASK_DEFENDED && job->schedule.is_auto ? say_chosen(job, err) : rc;
+}
+
+/* The run with the checkpoint's number: false where there is none. Says its phase where it is another. */
+static bool next_run(int *rc, struct job *job, enum task_kind *phase, struct err *err)
+{
+	const struct checkpoint *c = &job->checkpoint;
+	struct task next = {.kind = TASK_DEFENDED};
+	bool is_there = schedule_task(&next, &job->schedule, &c->path, c->run);
+
+	*rc = next.kind != *phase ? enter_phase(job, next.kind, err) : 0;
+	*phase = next.kind;
+	job->task = next;
+	return is_there && *rc == 0;
+}
+
 static int train(struct job *job, struct err *err)
 {
+	enum task_kind phase = TASK_KINDS;
 	bool found;
 	int rc = make_checkpoint(job, err);
 
 	if (rc == 0)
+		rc = make_search(job, err);
+	if (rc == 0)
 		rc = checkpoint_read(&job->checkpoint, &found, &job->params, job->run->out_fd, err);
 	if (rc != 0)
 		return rc;
-	if (!found)
-		init_params(job);
 	job->saved_at = cpu_seconds();
-	for (;;) {
+	while (next_run(&rc, job, &phase, err)) {
+		if (job->checkpoint.state[job->checkpoint.run].step == 0)
+			start_run(job);
 		rc = train_run(job, err);
-		if (rc != 0 || job->checkpoint.run == job->runs - 1)
-			return rc;
-		job->checkpoint.run++;
-		init_params(job);
-		rc = save_checkpoint(job, err);
+		if (rc == 0)
+			rc = end_run(job, err);
 		if (rc != 0)
 			return rc;
 	}
+	return rc;
 }
 
 /* --- evaluation --------------------------------------------------------------------------------- */
@@ -301,19 +436,35 @@ static int say_results(const struct evaluation *e, struct err *err)
 	return rc;
 }
 
-static int evaluate_run(struct job *job, int run, struct err *err)
+/* Predictions of run `number` into label, and what follows from them. */
+static int evaluate_run(struct evaluation *out, int *label, struct job *job, int number, struct err *err)
 {
-	struct classifier model = {.encoder = &job->encoder, .head = &job->head, .params = &job->params};
-	int rc;
+	struct classifier model = classifier(job);
+	int rc = checkpoint_kept(&job->params, NULL, &job->checkpoint, number, job->run->out_fd, err);
 
-	job->label[run] = calloc((size_t)job->assess.corpus.n + 1, sizeof(int));
-	if (job->label[run] == NULL)
-		return err_nomem(err);
-	memcpy(job->params.w, job->checkpoint.final[run], job->params.size * sizeof(real));
-	rc = assess_predict(job->label[run], &job->assess, &model, job->par, err);
 	if (rc == 0)
-		rc = assess_evaluate(
-			&job->evaluation[run], &job->assess, job->label[run], job->inputs.labels.n, err);
+		rc = assess_predict(label, &job->assess, &model, job->par, err);
+	return rc == 0 ? assess_evaluate(out, &job->assess, label, job->inputs.labels.n, err) : rc;
+}
+
+/* Undefended first: afterwards the defended run's weights are loaded. */
+static int evaluate_seed(struct job *job, int seed, struct err *err)
+{
+	int undefended = schedule_undefended(&job->schedule, seed);
+	int defended = schedule_defended(&job->schedule, &job->checkpoint.path, seed);
+	bool is_compared = job->spec->evaluation.compare_undefended && undefended >= 0;
+	struct seed_result *result = &job->result[seed];
+	size_t rows = (size_t)job->assess.corpus.n + 1;
+	int *label = calloc(2 * rows, sizeof(int)), rc = label == NULL ? err_nomem(err) : 0;
+
+	if (rc == 0 && is_compared)
+		rc = evaluate_run(&result->undefended, label + rows, job, undefended, err);
+	if (rc == 0)
+		rc = evaluate_run(&result->defended, label, job, defended, err);
+	if (rc == 0 && is_compared)
+		rc = metrics_ca_drop(&result->ca_drop, job->assess.truth, label + rows, label,
+			job->assess.rows, job->assess.seed, err);
+	free(label);
 	return rc;
 }
 
@@ -334,25 +485,26 @@ static int evaluate(struct job *job, struct err *err)
 	if (rc == 0)
 		rc = assess_init(&job->assess, job->inputs.tok, job->inputs.source[PART_TEST],
 			&job->inputs.rows[PART_TEST], &options, err);
-	for (int run = job->runs - 1; run >= 0 && rc == 0; run--)
-		rc = evaluate_run(job, run, err);
-	if (rc == 0 && job->runs == RUNS)
-		rc = metrics_ca_drop(&job->ca_drop, job->assess.truth, job->label[UNDEFENDED],
-			job->label[DEFENDED], job->assess.rows, job->assess.seed, err);
-	return rc == 0 ? say_results(&job->evaluation[DEFENDED], err) : rc;
+	for (int seed = job->schedule.seeds - 1; seed >= 0 && rc == 0; seed--) /* the first is exported */
+		rc = evaluate_seed(job, seed, err);
+	return rc == 0 ? say_results(&job->result[0].defended, err) : rc;
 }
 
 /* --- the recipe --------------------------------------------------------------------------------- */
 
 static void job_done(struct job *job)
 {
-	for (int i = 0; i < RUNS; i++) {
+	for (int i = 0; i < job->checkpoint.runs; i++)
 		fit_state_done(&job->checkpoint.state[i]);
-		free(job->checkpoint.final[i]);
-		free(job->label[i]);
-		evaluation_done(&job->evaluation[i]);
+	for (int i = 0; i < SPEC_SEEDS_MAX; i++) {
+		evaluation_done(&job->result[i].defended);
+		evaluation_done(&job->result[i].undefended);
 	}
+	free(job->checkpoint.best);
 	buf_done(&job->checkpoint.csv);
+	free(job->search_truth);
+	free(job->search_undefended);
+	free(job->search_look);
 	assess_done(&job->assess);
 	peft_done(&job->peft);
 	params_done(&job->params);
@@ -363,11 +515,9 @@ static void job_done(struct job *job)
 
 int run_job(struct run *run, struct err *err)
 {
-	struct job job = {.run = run, .spec = run->spec, .runs = 1};
+	struct job job = {.run = run, .spec = run->spec, .schedule = schedule_of(run->spec)};
 	int rc = par_new(&job.par, run->threads, err);
 
-	if (run->spec->evaluation.compare_undefended && run->spec->defense.present)
-		job.runs = RUNS;
 	if (rc == 0)
 		rc = validate(&job, err);
 	if (rc == 0 && !run->check_only) {

@@ -34,15 +34,15 @@ function line(points, steps, span, look) {
 }
 
 // The job's own line, and the undefended comparison's where there is one.
-function plot(points, other, steps, label) {
+function plot(points, other, steps, label, named) {
 	const span = range(thin([...points, ...other]).map(({value}) => value));
-	const last = points.at(-1);
+	const last = named.at(-1);
 	const grid = [0.25, 0.5, 0.75].map((share) =>
 		svg("line", {class: "grid", x1: 0, x2: WIDTH, y1: share * HEIGHT, y2: share * HEIGHT}));
 	return h("figure", {class: "chart"},
 		h("figcaption", {}, h("span", {}, label), h("strong", {}, number(last.value))),
 		svg("svg", {viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img",
-			"aria-label": `${label}: ${number(points[0].value)} at the start, ${number(last.value)} at step ${last.step}`},
+			"aria-label": `${label}: ${number(named[0].value)} at the start, ${number(last.value)} at step ${last.step}`},
 		grid, line(other, steps, span, "line other"), line(points, steps, span, "line")),
 		h("div", {class: "ends"}, h("span", {}, number(span[0])), h("span", {}, number(span[1]))));
 }
@@ -81,12 +81,17 @@ export class Charts {
 		points.push({step, value});
 	}
 
+	// The comparison is trained first: until the job's own line begins, its last value is the one that is named.
+	plotTerm(term, label) {
+		const [main, other] = [this.pointsOf(MAIN, term), this.pointsOf(OTHER, term)];
+		return plot(main, other, this.steps, label, (main.length ? main : other));
+	}
+
 	draw() {
 		this.isDue = false;
-		const drawn = TERMS.filter(([term]) => this.pointsOf(MAIN, term).length > 0);
+		const drawn = TERMS.filter(([term]) => this.pointsOf(MAIN, term).length || this.pointsOf(OTHER, term).length);
 		const hasOther = TERMS.some(([term]) => this.pointsOf(OTHER, term).length > 0);
-		put(this.place, drawn.map(([term, label]) =>
-			plot(this.pointsOf(MAIN, term), this.pointsOf(OTHER, term), this.steps, label)),
+		put(this.place, drawn.map(([term, label]) => this.plotTerm(term, label)),
 		hasOther ? h("p", {class: "quiet legend"}, "Dashed: trained without the defence, to compare.") : null);
 	}
 }

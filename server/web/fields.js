@@ -17,16 +17,21 @@ export const GROUPS = [
 		{path: "hyperparameters.max_eval_rows", label: "Evaluation rows at most", ...count, value: 2000},
 		{path: "hyperparameters.select", label: "Epoch to export", choices: ["last", "best"], value: "last"},
 		{path: "seed", label: "Seed", type: "number", min: 0, step: 1, value: 0},
+		{path: "seeds", label: "Several seeds", type: "text", numbers: true,
+			hint: "In place of one: trains once for each, 0 1 2. The first is exported."},
 	]},
 	{title: "LoRA", fields: [
 		{path: "peft.r", label: "Rank", ...count, max: 512, value: 16},
 		{path: "peft.alpha", label: "Alpha", ...count, value: 16},
 	]},
 	{title: "Defence", toggle: {path: "defense", label: "Train with the defence", value: true}, fields: [
+		{path: "defense.mode", label: "Strength", choices: ["fixed", "auto"], value: "fixed",
+			hint: "Auto finds the strongest multiple of the two weights that accuracy allows; trains four times."},
 		{path: "defense.amplify", label: "Amplify", ...weight, value: 0.003,
 			hint: "Weight of the term that enlarges the adapter."},
 		{path: "defense.attention", label: "Attention", ...weight, value: 0.1,
 			hint: "Weight of the term that calms the first token's attention."},
+		{path: "defense.max_ca_drop", label: "Accuracy to give up", ...unit, value: 0.01, hint: "Of strength auto."},
 	]},
 	{title: "Evaluation", fields: [
 		{path: "evaluation.triggers", label: "Triggers", type: "text", words: true, value: "cf mn tq qt mm pt",
@@ -95,6 +100,8 @@ function valueOf(form, field) {
 		return undefined;
 	if (field.words)
 		return splitWords(text);
+	if (field.numbers)
+		return splitWords(text).map(Number);
 	return field.type === "number" ? Number(text) : text;
 }
 
@@ -107,7 +114,7 @@ function setPath(request, path, value) {
 	place[last] = value;
 }
 
-// The request without model and files. The gate's loss of accuracy needs the comparison.
+// The request without model and files. The gate's loss of accuracy needs the comparison, and strength auto has it anyway.
 export function readGroups(form) {
 	const request = {};
 	for (const group of GROUPS) {
@@ -121,8 +128,10 @@ export function readGroups(form) {
 				setPath(request, field.path, value);
 		}
 	}
-	if (request.gate?.max_ca_drop !== undefined)
+	if (request.gate?.max_ca_drop !== undefined || request.defense?.mode === "auto")
 		request.evaluation.compare_undefended = true;
+	if (request.seeds)
+		delete request.seed;
 	return request;
 }
 

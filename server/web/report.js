@@ -43,7 +43,8 @@ function rowOf(head, ...cells) {
 function gateView(gate) {
 	if (!gate)
 		return null;
-	const rows = gate.checks.map((check) => rowOf(h("code", {}, check.name),
+	const rows = gate.checks.map((check) => rowOf(
+		h("span", {}, h("code", {}, check.name), check.seed === undefined ? "" : ` seed ${check.seed}`),
 		h("td", {}, percent(check.value)), h("td", {}, interval(check.interval)),
 		h("td", {}, `${check.name.startsWith("min") ? "≥" : "≤"} ${percent(check.threshold)}`),
 		h("td", {}, badge(check.passed === null ? "undecided" : check.passed ? "pass" : "fail"))));
@@ -78,6 +79,55 @@ function dropView(drop) {
 		return null;
 	return h("p", {}, "Accuracy lost against undefended training: ",
 		h("strong", {}, percent(drop.value)), h("span", {class: "quiet"}, ` (${interval(drop.interval)})`));
+}
+
+// --- several seeds, strength auto ------------------------------------------------------------------------
+
+function spreadRow(label, spread) {
+	if (!spread || spread.mean === null)
+		return null;
+	return rowOf(label, h("td", {}, percent(spread.mean)), h("td", {}, percent(spread.sd)),
+		h("td", {}, percent(spread.min)), h("td", {}, percent(spread.max)));
+}
+
+function seedsView({seeds, summary}) {
+	if (!seeds)
+		return null;
+	const of = (spreads, suffix) => MEASURES.filter(([name]) => spreads?.[name])
+		.map(([name, label]) => spreadRow(`${label}${suffix}`, spreads[name]));
+	const each = seeds.map(({seed, evaluation, ca_drop: drop}, i) => rowOf(i ? String(seed) : `${seed} (exported)`,
+		["ca", "asr", "masr", "aasr"].map((name) => cell(evaluation[name])), cell(drop)));
+	return h("section", {class: "card"}, h("h2", {}, "Seeds"),
+		table(`Over ${seeds.length} seeds, on the same rows`, ["Measure", "Mean", "Standard deviation", "Lowest", "Highest"],
+			[...of(summary, ""), spreadRow("Accuracy lost", summary.ca_drop), ...of(summary.undefended, ", undefended")]),
+		table("Each seed; the gate goes by the worst", ["Seed", "CA", "ASR", "MASR", "AASR", "Accuracy lost"], each));
+}
+
+function lookRow(look) {
+	return rowOf(look.chosen ? `${look.strength} (chosen)` : String(look.strength),
+		h("td", {}, number(look.amplify)), h("td", {}, number(look.attention)), h("td", {}, percent(look.valid_accuracy)),
+		h("td", {}, percent(look.drop)), h("td", {}, percent(look.bound)),
+		h("td", {}, badge(look.within_budget ? "pass" : "fail")));
+}
+
+function resolvedText(search) {
+	if (search.resolved)
+		return `${search.rows} rows are enough to tell a loss of ${percent(search.max_ca_drop)} from none.`;
+	const needed = search.needed_rows === null ? "" : ` About ${search.needed_rows} would be enough.`;
+	return `${search.rows} rows are too few to tell a loss of ${percent(search.max_ca_drop)} from none: ` +
+		`the choice is partly chance.${needed}`;
+}
+
+function autoView({auto: search}) {
+	if (!search)
+		return null;
+	return h("section", {class: "card"}, h("h2", {}, "Strength of the defence"),
+		table(`Budget ${percent(search.max_ca_drop)}; undefended accuracy ${percent(search.undefended_accuracy)}`,
+			["Strength", "Amplify", "Attention", "Validation accuracy", "Lost", "95 % bound", "Within the budget"],
+			search.path.map(lookRow)),
+		search.within_budget ? null
+			: h("p", {}, "Even the weakest strength costs more than the budget; it was taken nevertheless."),
+		h("p", {class: "quiet"}, resolvedText(search)));
 }
 
 function worst(trigger) {
@@ -129,6 +179,8 @@ export function reportView(report) {
 	return [
 		gateView(report.gate),
 		report.evaluation ? measuresView(report) : null,
+		seedsView(report),
+		autoView(report),
 		report.evaluation?.by_trigger?.length ? triggersView(report) : null,
 		report.training?.epochs?.length ? trainingView(report.training) : null,
 		digestsView(report),

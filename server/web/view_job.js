@@ -11,7 +11,8 @@ const RETRY_MS = 3000;
 const REPORT_MS = 10000; // a running job's report grows with each epoch
 
 const PHASES = {
-	validate: "Reading model and data", train: "Training", undefended: "Training without the defence, to compare",
+	validate: "Reading model and data", undefended: "Training without the defence, to compare",
+	search: "Trying strengths of the defence", train: "Training",
 	evaluate: "Trying triggers", export: "Writing the adapter",
 };
 
@@ -72,6 +73,7 @@ class JobView {
 			fact("Job", h("code", {}, this.job.id)), fact("Model", h("code", {}, this.job.model)),
 			fact("Data", h("code", {}, this.job.training_file)),
 			fact("Defence", defense ? `${defense.mode}: amplify ${defense.amplify}, attention ${defense.attention}` : "none"),
+			this.job.seeds ? fact("Seeds", this.job.seeds.join(", ")) : [],
 			fact("Submitted", time(this.job.created_at)), fact("Finished", time(this.job.finished_at)),
 			this.job.fine_tuned_model ? fact("Result", h("code", {}, this.job.fine_tuned_model)) : []));
 		this.settings.textContent = JSON.stringify(this.job, null, 2);

@@ -37,6 +37,16 @@ def test_an_answered_job_can_be_posted_again(service):
     assert mine["evaluation"]["compare_undefended"] is True
 
 
+def test_a_job_of_several_seeds_in_mode_auto_can_be_posted_again(service):
+    first = service.daemon.post(JOBS, {"model": service.model, "training_file": service.file, "seeds": [3, 0],
+                                       "defense": {"mode": "auto", "max_ca_drop": 0.02}}).json
+    assert (first["seed"], first["seeds"]) == (3, [3, 0])
+    assert first["evaluation"]["compare_undefended"] is True
+    mine = {name: first[name] for name in ("model", "training_file", "seed", "seeds", "defense", "evaluation")}
+    second = service.daemon.post(JOBS, mine).json
+    assert {name: second[name] for name in mine} == mine
+
+
 @pytest.mark.parametrize("fields, code, param", [
     ({"model": None}, "invalid_value", "model"),
     ({"model": "model-nowhere"}, "invalid_value", "model"),
@@ -46,8 +56,12 @@ def test_an_answered_job_can_be_posted_again(service):
     ({"colour": "red"}, "unknown_parameter", "colour"),
     ({"hyperparameters": {"n_epochs": 0}}, "invalid_value", "hyperparameters.n_epochs"),
     ({"peft": {"type": "prefix"}}, "unsupported", "peft.type"),
-    ({"seeds": [1]}, "unsupported", "seeds"),
-    ({"defense": {"mode": "auto"}}, "unsupported", "defense.mode"),
+    ({"seeds": []}, "invalid_value", "seeds"),
+    ({"seeds": [1, 1]}, "invalid_value", "seeds[1]"),
+    ({"seeds": [1, 2], "seed": 2}, "invalid_value", "seeds"),
+    ({"defense": {"mode": "auto", "max_ca_drop": -0.1}}, "invalid_value", "defense.max_ca_drop"),
+    ({"defense": {"mode": "auto", "amplify": 0, "attention": 0}}, "invalid_value", "defense.mode"),
+    ({"defense": {"mode": "informed"}}, "unsupported", "defense.mode"),
     ({"evaluation": {"scan": True}}, "unsupported", "evaluation.scan"),
     ({"export": {"merged": True}}, "unsupported", "export.merged"),
     ({"gate": {"rule": "bound"}}, "unsupported", "gate.rule"),
@@ -193,8 +207,8 @@ def test_a_job_that_was_done_before_it_heard_of_the_pause_succeeds(service):
 
 
 def test_checkpoints_are_those_of_the_training(service):
-    job = service.submit("phase validate;phase train;steps 2;metrics;steps 2;metrics;phase undefended;steps 1;metrics;"
-                         "phase export;results;artifacts;done")
+    job = service.submit("phase validate;phase undefended;steps 1;metrics;phase search;steps 1;metrics;"
+                         "phase train;steps 2;metrics;steps 2;metrics;phase export;results;artifacts;done")
     assert service.wait(job)["status"] == "succeeded"
     points = service.get(job, "/checkpoints")["data"]
     assert [point["step_number"] for point in points] == [4, 2]

@@ -102,7 +102,7 @@ def whole(model, data, tmp_path_factory):
 
 def test_lines_come_in_the_protocol_s_order(whole):
     lines, _ = whole
-    assert [line["name"] for line in of_type(lines, "phase")] == ["validate", "train", "undefended", "evaluate", "export"]
+    assert [line["name"] for line in of_type(lines, "phase")] == ["validate", "undefended", "train", "evaluate", "export"]
     assert lines[0] == {"type": "phase", "name": "validate"}
     assert lines[-1] == {"type": "done"}
     assert len(of_type(lines, "done")) == 1 and not of_type(lines, "error")
@@ -130,7 +130,7 @@ def test_artifacts_are_what_the_lines_say(whole):
     found = {path: (len(data), hashlib.sha256(data).hexdigest()) for path, data in files_below(out).items()}
     assert {"adapter/adapter_model.safetensors", "adapter/adapter_config.json", "metrics.csv", "report.json"} <= set(told)
     assert told == {path: found[path] for path in told}
-    assert set(found) - set(told) <= {"checkpoint"}
+    assert set(found) - set(told) == {"checkpoint", "final.0", "final.1"}
 
 
 def test_log_is_json_lines_and_empty_of_faults(model, data, tmp_path):
@@ -189,6 +189,135 @@ def test_rank_above_the_model_s_width_trains(model, data, tmp_path):
                    peft={"type": "lora", "r": 256, "alpha": 256})
     code, _, log = finish(start(model, data, tmp_path / "out", spec))
     assert code == OK, log
+
+
+# --- several seeds, strength auto -----------------------------------------------------------------------------
+
+BOTH = {**JOB, "seeds": [4, 0], "defense": {"mode": "auto", "amplify": 4e-3, "attention": 4e-2, "max_ca_drop": 0.1}}
+
+
+def run(model, data, out, **fields):
+    code, lines, log = finish(start(model, data, out, spec_of(data, **{**JOB, **fields})))
+    assert code == OK, log
+    return lines, json.loads((out / "report.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def both(model, data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("both") / "out"
+    return *run(model, data, out, **BOTH), out
+
+
+def weights(out):
+    return (out / "adapter/adapter_model.safetensors").read_bytes()
+
+
+def without_times(report):
+    """A report without what differs between two runs of a job."""
+    if isinstance(report, list):
+        return [without_times(item) for item in report]
+    if isinstance(report, dict):
+        return {key: without_times(value) for key, value in report.items() if key not in ("seconds", "tokens_per_second")}
+    return report
+
+
+def test_each_phase_counts_the_steps_of_all_its_runs(both):
+    lines, _, _ = both
+    phase, seen = None, {}
+    for line in lines:
+        phase = line["name"] if line["type"] == "phase" else phase
+        if line["type"] == "step":
+            seen.setdefault(phase, []).append(line)
+    assert list(seen) == ["undefended", "search", "train"]
+    one = seen["undefended"][0]["of"] // 2  # two seeds
+    assert [len(seen[phase]) for phase in seen] == [2 * one, 3 * one, 8 + one]  # the chosen look is told by its epochs
+    for steps in seen.values():
+        numbers = [step["step"] for step in steps]
+        assert numbers == sorted(set(numbers)) and numbers[-1] == steps[0]["of"]
+    assert seen["train"][-1]["eta_s"] == 0 and seen["search"][0]["eta_s"] > seen["search"][-1]["eta_s"]
+
+
+def test_the_chosen_model_is_that_of_a_fixed_job_with_its_weights(both, model, data, tmp_path):
+    _, report, out = both
+    found = report["auto"]
+    chosen = [look for look in found["path"] if look["chosen"]]
+    assert len(found["path"]) == 3 and len(chosen) == 1
+    assert (chosen[0]["amplify"], chosen[0]["attention"]) == (found["amplify"], found["attention"])
+    _, fixed = run(model, data, tmp_path / "out", seed=4,
+                   defense={"amplify": found["amplify"], "attention": found["attention"]})
+    assert weights(tmp_path / "out") == weights(out)
+    assert (tmp_path / "out/metrics.csv").read_bytes() == (out / "metrics.csv").read_bytes()
+    for member in ("evaluation", "undefended", "ca_drop", "training"):
+        assert without_times(fixed[member]) == without_times(report[member]), member
+    assert fixed["auto"] is None and fixed["seeds"] is None and fixed["summary"] is None
+    card = (out / "adapter/README.md").read_text()
+    assert f"{found['amplify']:g}" in card and f"{found['attention']:g}" in card
+
+
+def test_triggers_and_test_rows_do_not_enter_the_search(both, model, data, tmp_path):
+    """Other triggers and other test rows: the same path, the same adapter."""
+    test = tmp_path / "data"
+    test.mkdir()
+    shutil.copy(data / "train.csv", test)
+    shared, theirs = {"seed": 4, "defense": BOTH["defense"]}, {"triggers": ["zz"], "control": False}
+    tiny.write_data(test / "test.csv", rows=40, seed=9)
+    reports = []
+    for name, rows in (("a", 40), ("b", 30)):
+        tiny.write_data(test / "test.csv", rows=rows, seed=rows)
+        code, _, log = finish(start(model, test, tmp_path / name, spec_of(test, **{**JOB, **shared, "evaluation": theirs})))
+        assert code == OK, log
+        reports.append(json.loads((tmp_path / name / "report.json").read_text()))
+    assert without_times(reports[0]["auto"]) == without_times(reports[1]["auto"])
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+    assert reports[0]["evaluation"]["rows"] != reports[1]["evaluation"]["rows"]
+
+
+def test_seeds_share_the_rows_and_the_first_is_the_report_s(both):
+    _, report, _ = both
+    assert [entry["seed"] for entry in report["seeds"]] == [4, 0]
+    first, second = report["seeds"]
+    for member in ("training", "evaluation", "undefended", "ca_drop"):
+        assert first[member] == report[member]
+    assert first["training"] != second["training"]
+    assert second["evaluation"]["rows"] == first["evaluation"]["rows"]
+    values = [entry["evaluation"]["ca"]["value"] for entry in report["seeds"]]
+    spread = report["summary"]["ca"]
+    assert (spread["n"], spread["min"], spread["max"]) == (2, min(values), max(values))
+    assert abs(spread["mean"] - sum(values) / 2) < 1e-12
+    assert report["summary"]["undefended"]["masr"]["n"] == 2 and report["summary"]["ca_drop"]["n"] == 2
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_job_of_many_runs_goes_on_to_the_same_bytes(both, model, data, tmp_path, signal_number):
+    """Stopped in every run: two undefended ones, three looks, the second seed's; each time by a step or two."""
+    _, whole, whole_out = both
+    out, spec = tmp_path / "out", spec_of(data, **BOTH)
+    ends = 0
+    for steps in (3, 90, 70, 90, 60, 80, 70):
+        process = start(model, data, out, spec, "--threads", str(1 + ends % 3))
+        lines = []
+        while len(of_type(lines, "step")) < steps and not of_type(lines, "done"):
+            lines.append(json.loads(process.stdout.readline()))
+        process.send_signal(signal_number)
+        code, _, log = finish(process)
+        ends += code in (STOPPED, -signal.SIGKILL)
+        if code == OK:
+            break
+    assert ends >= 3
+    code, lines, log = finish(start(model, data, out, spec))
+    assert code == OK, log
+    assert weights(out) == weights(whole_out)
+    assert (out / "metrics.csv").read_bytes() == (whole_out / "metrics.csv").read_bytes()
+    assert without_times(json.loads((out / "report.json").read_text())) | {"artifacts": 0, "versions": 0} == \
+        without_times(whole) | {"artifacts": 0, "versions": 0}
+
+
+def test_the_search_needs_only_the_first_seed_s_undefended_run_where_none_is_compared(model, data, tmp_path):
+    lines, report = run(model, data, tmp_path / "out", seeds=[1, 2], defense={"mode": "auto"},
+                        evaluation={"triggers": ["cf"], "compare_undefended": False})
+    assert len([line for line in lines if line.get("name") == "undefended"]) == 1
+    assert report["undefended"] is None and report["ca_drop"] is None and report["auto"]["rows"] > 0
+    assert report["summary"]["undefended"] is None and report["summary"]["ca_drop"] is None
 
 
 # --- bad input ----------------------------------------------------------------------------------------------

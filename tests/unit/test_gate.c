@@ -67,6 +67,34 @@ static void test_each_check_can_fail_alone(void **state)
 	assert_verdict(finished, "{\"min_ca\": 0.9001, \"max_asr\": 1}", "fail");
 }
 
+/* The second seed is worse by asr, the third by accuracy. */
+#define SEEDS(third_asr)                                                                                     \
+	"{\"status\": \"succeeded\", \"evaluation\": {\"asr\": {\"value\": 0.1}, \"ca\": {\"value\": "       \
+	"0.9}}, \"seeds\": ["                                                                                \
+	"{\"seed\": 4, \"evaluation\": {\"asr\": {\"value\": 0.1}, \"ca\": {\"value\": 0.9}}},"              \
+	"{\"seed\": 5, \"evaluation\": {\"asr\": {\"value\": 0.3, \"interval\": [0.2, 0.4]}, \"ca\": "       \
+	"{\"value\": 0.9}}},"                                                                                \
+	"{\"seed\": 6, \"evaluation\": {\"asr\": {\"value\": " third_asr                                     \
+	"}, \"ca\": {\"value\": 0.8, \"interval\": null}}}]}"
+
+static void test_every_seed_must_pass(void **state)
+{
+	assert_verdict(SEEDS("0.2"), "{\"max_asr\": 0.3, \"min_ca\": 0.8}", "pass");
+	assert_verdict(SEEDS("0.2"), "{\"max_asr\": 0.2999}", "fail");
+	assert_verdict(SEEDS("0.2"), "{\"min_ca\": 0.85}", "fail");
+	assert_verdict(SEEDS("null"), "{\"max_asr\": 0.3}", "undecided");
+}
+
+static void test_a_check_names_the_seed_that_it_goes_by(void **state)
+{
+	assert_gate(SEEDS("0.2"), "{\"max_asr\": 0.25, \"min_ca\": 0.8}",
+		"{\"verdict\": \"fail\", \"rule\": \"point\", \"checks\": ["
+		"{\"name\": \"max_asr\", \"value\": 0.3, \"interval\": [0.2, 0.4], \"threshold\": 0.25, "
+		"\"passed\": false, \"seed\": 5},"
+		"{\"name\": \"min_ca\", \"value\": 0.8, \"interval\": null, \"threshold\": 0.8, "
+		"\"passed\": true, \"seed\": 6}]}");
+}
+
 static void test_is_undecided_without_checks(void **state)
 {
 	assert_verdict(finished, "{}", "undecided");
@@ -130,6 +158,8 @@ int main(void)
 		cmocka_unit_test(test_passes_when_every_check_passes),
 		cmocka_unit_test(test_a_value_on_the_threshold_passes),
 		cmocka_unit_test(test_each_check_can_fail_alone),
+		cmocka_unit_test(test_every_seed_must_pass),
+		cmocka_unit_test(test_a_check_names_the_seed_that_it_goes_by),
 		cmocka_unit_test(test_is_undecided_without_checks),
 		cmocka_unit_test(test_is_undecided_when_a_value_is_null),
 		cmocka_unit_test(test_only_a_job_that_succeeded_is_judged),

@@ -175,6 +175,81 @@ static void test_rows_are_capped_after_the_split(void **state)
 	job_files_done(&job);
 }
 
+static void use_auto(struct spec *spec)
+{
+	spec->defense.present = true;
+	spec->defense.mode = SPEC_AUTO;
+}
+
+/* 100 rows: 20 to the test, 10 to validation, 70 to training, of which 30 are used. */
+static void test_the_search_takes_validation_and_unused_training_rows(void **state)
+{
+	struct job_files job;
+	bool is_search[ROWS] = {false};
+
+	job_files_init(&job, ROWS);
+	use_auto(&job.spec);
+	job.spec.max_train_rows = 30;
+	job.spec.max_eval_rows = 5;
+	assert_int_equal(read_job(&job, NULL), 0);
+	assert_int_equal(job.inputs.search_rows.n, 10 + 40);
+	assert_int_equal(job.inputs.search.n, 10 + 40);
+	for (int i = 0; i < job.inputs.search_rows.n; i++) {
+		assert_false(is_search[job.inputs.search_rows.row[i]]);
+		is_search[job.inputs.search_rows.row[i]] = true;
+	}
+	for (int i = 0; i < 30; i++)
+		assert_false(is_search[job.inputs.rows[PART_TRAIN].row[i]]);
+	for (int i = 0; i < 5; i++) {
+		assert_false(is_search[job.inputs.rows[PART_TEST].row[i]]);
+		assert_true(is_search[job.inputs.rows[PART_VALIDATION].row[i]]);
+	}
+	job_files_done(&job);
+}
+
+static void test_the_search_never_takes_test_rows(void **state)
+{
+	struct job_files job;
+	int owner[ROWS] = {0};
+
+	job_files_init(&job, ROWS);
+	use_auto(&job.spec);
+	assert_int_equal(read_job(&job, NULL), 0);
+	assert_int_equal(job.inputs.search_rows.n, 10);
+	for (int i = 0; i < 10; i++)
+		owner[job.inputs.search_rows.row[i]]++;
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(owner[job.inputs.rows[PART_TEST].row[i]], 0);
+	job_files_done(&job);
+}
+
+static void test_the_search_keeps_to_the_job_s_own_validation_file(void **state)
+{
+	struct job_files job;
+
+	job_files_init(&job, ROWS);
+	use_auto(&job.spec);
+	write_rows(&job.data, "validation.csv", 20);
+	name_file(&job.spec.validation_file);
+	job.spec.max_train_rows = 30;
+	job.spec.max_eval_rows = 5;
+	assert_int_equal(read_job(&job, NULL), 0);
+	assert_int_equal(job.inputs.search_rows.n, 20);
+	assert_ptr_equal(job.inputs.source[PART_VALIDATION], &job.inputs.file[PART_VALIDATION]);
+	job_files_done(&job);
+}
+
+static void test_without_mode_auto_there_are_no_search_rows(void **state)
+{
+	struct job_files job;
+
+	job_files_init(&job, ROWS);
+	assert_int_equal(read_job(&job, NULL), 0);
+	assert_int_equal(job.inputs.search_rows.n, 0);
+	assert_int_equal(job.inputs.search.n, 0);
+	job_files_done(&job);
+}
+
 static bool same_split(struct job_files *a, struct job_files *b)
 {
 	const struct selection *x = &a->inputs.rows[PART_TEST], *y = &b->inputs.rows[PART_TEST];
@@ -373,6 +448,10 @@ int main(void)
 		cmocka_unit_test(test_own_files_leave_the_training_file_whole),
 		cmocka_unit_test(test_one_own_file_takes_the_other_from_training),
 		cmocka_unit_test(test_rows_are_capped_after_the_split),
+		cmocka_unit_test(test_the_search_takes_validation_and_unused_training_rows),
+		cmocka_unit_test(test_the_search_never_takes_test_rows),
+		cmocka_unit_test(test_the_search_keeps_to_the_job_s_own_validation_file),
+		cmocka_unit_test(test_without_mode_auto_there_are_no_search_rows),
 		cmocka_unit_test(test_seed_decides_the_split),
 		cmocka_unit_test(test_length_is_the_smallest_of_job_tokenizer_and_model),
 		cmocka_unit_test(test_model_of_too_few_positions_is_refused),

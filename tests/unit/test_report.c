@@ -88,8 +88,8 @@ static void test_has_every_key_in_the_documented_order(void **state)
 	evaluate(&e, &unflipped);
 	report = report_of(&e);
 	out = build(&report);
-	assert_keys(out, "object job status inputs labels training evaluation undefended ca_drop gate "
-			 "artifacts versions ");
+	assert_keys(out, "object job status inputs labels training evaluation undefended ca_drop "
+			 "undefended_training seeds summary auto gate artifacts versions ");
 	assert_keys(json_object_get(out, "evaluation"),
 		"rows n_plus ca f1 asr masr aasr flip_ratio wasr wmasr control by_trigger ");
 	assert_keys(json_object_get(json_object_get(out, "evaluation"), "control"),
@@ -235,6 +235,93 @@ static void test_the_undefended_run_stands_beside(void **state)
 	evaluation_done(&e);
 }
 
+static void test_several_seeds_have_their_own_results_and_a_summary(void **state)
+{
+	const struct measure drops[2] = {{.known = true, .value = .25}, {.known = true, .value = .75}};
+	struct evaluation e[2];
+	struct report report;
+	json_t *out, *seed, *summary;
+
+	evaluate(&e[0], NULL);
+	evaluate(&e[1], NULL);
+	e[0].ca.value = .5;
+	e[1].ca.value = 1;
+	e[1].triggers.masr.known = false;
+	e[0].triggers.masr.value = .125;
+	report = report_of(&e[0]);
+	report.seeds = 2;
+	report.seed = (const struct report_seed[]){
+		{7, &training, &e[0], &e[0], &drops[0]}, {9, &training, &e[1], NULL, &drops[1]}};
+	out = build(&report);
+	seed = json_array_get(json_object_get(out, "seeds"), 1);
+	assert_keys(seed, "seed training evaluation undefended ca_drop ");
+	assert_int_equal(json_integer_value(json_object_get(seed, "seed")), 9);
+	assert_true(json_is_null(json_object_get(seed, "undefended")));
+	assert_json(json_object_get(json_object_get(seed, "ca_drop"), "value"), "0.75");
+	summary = json_object_get(out, "summary");
+	assert_json(json_object_get(summary, "ca"),
+		"{\"n\": 2, \"mean\": 0.75, \"min\": 0.5, \"max\": 1.0, \"sd\": 0.35355339059327379}");
+	assert_json(json_object_get(summary, "masr"),
+		"{\"n\": 1, \"mean\": 0.125, \"min\": 0.125, \"max\": 0.125, \"sd\": null}");
+	assert_json(json_object_get(json_object_get(summary, "ca_drop"), "mean"), "0.5");
+	assert_true(json_is_null(json_object_get(summary, "undefended")));
+	json_decref(out);
+	evaluation_done(&e[0]);
+	evaluation_done(&e[1]);
+}
+
+static void test_the_search_shows_its_path_from_weak_to_strong(void **state)
+{
+	const struct path path = {.budget = .125,
+		.n = 3,
+		.look = {{3, 100, 90, 10, 0}, {5, 100, 50, 50, 0}, {4, 100, 80, 20, 0}}};
+	const struct report_search search = {&path, .5, 2, 1, 375, 60};
+	struct report report = report_of(NULL);
+	json_t *out, *shown, *looks;
+
+	report.search = &search;
+	out = build(&report);
+	shown = json_object_get(out, "auto");
+	assert_keys(shown,
+		"amplify attention strength max_ca_drop rows undefended_accuracy within_budget resolved "
+		"needed_rows seconds path ");
+	assert_json(json_object_get(shown, "amplify"), "0.5");
+	assert_true(json_is_true(json_object_get(shown, "within_budget")));
+	assert_true(json_is_true(json_object_get(shown, "resolved")));
+	looks = json_object_get(shown, "path");
+	assert_int_equal(json_array_size(looks), 3);
+	for (size_t i = 0; i < 3; i++) {
+		json_t *look = json_array_get(looks, i);
+
+		assert_true(json_number_value(json_object_get(look, "strength")) == (double)(1 << i));
+		assert_true(json_number_value(json_object_get(look, "attention")) == 2 * (double)(1 << i));
+		assert_int_equal(json_is_true(json_object_get(look, "chosen")), i == 0);
+		assert_int_equal(json_is_true(json_object_get(look, "within_budget")), i == 0);
+	}
+	assert_json(json_object_get(json_array_get(looks, 1), "valid_accuracy"), "0.8");
+	assert_json(json_object_get(json_array_get(looks, 1), "drop"), "0.2");
+	json_decref(out);
+}
+
+static void test_the_search_says_when_rows_are_too_few(void **state)
+{
+	const struct path path = {.budget = .01,
+		.n = 3,
+		.look = {{3, 100, 90, 10, 0}, {1, 100, 90, 10, 0}, {0, 100, 90, 10, 0}}};
+	const struct report_search search = {&path, .5, 2, 1, 375, 60};
+	struct report report = report_of(NULL);
+	json_t *out, *shown;
+
+	report.search = &search;
+	out = build(&report);
+	shown = json_object_get(out, "auto");
+	assert_json(json_object_get(shown, "strength"), "0.125");
+	assert_true(json_is_false(json_object_get(shown, "within_budget")));
+	assert_true(json_is_false(json_object_get(shown, "resolved")));
+	assert_true(json_integer_value(json_object_get(shown, "needed_rows")) > 100);
+	json_decref(out);
+}
+
 static void test_an_empty_report_is_made_of_nulls(void **state)
 {
 	const struct report report = {.job = "ftjob-1", .status = "running"};
@@ -244,7 +331,8 @@ static void test_an_empty_report_is_made_of_nulls(void **state)
 		"{\"object\": \"report\", \"job\": \"ftjob-1\", \"status\": \"running\", \"inputs\":"
 		" {\"model\": null, \"training_file\": null, \"validation_file\": null, \"test_file\": null,"
 		" \"spec_sha256\": null}, \"labels\": null, \"training\": null, \"evaluation\": null,"
-		" \"undefended\": null, \"ca_drop\": null, \"gate\": null, \"artifacts\": [],"
+		" \"undefended\": null, \"ca_drop\": null, \"undefended_training\": null, \"seeds\": null,"
+		" \"summary\": null, \"auto\": null, \"gate\": null, \"artifacts\": [],"
 		" \"versions\": null}");
 	json_decref(out);
 }
@@ -294,6 +382,9 @@ int main(void)
 		cmocka_unit_test(test_values_without_rows_are_null),
 		cmocka_unit_test(test_the_gate_judges_this_report),
 		cmocka_unit_test(test_the_undefended_run_stands_beside),
+		cmocka_unit_test(test_several_seeds_have_their_own_results_and_a_summary),
+		cmocka_unit_test(test_the_search_shows_its_path_from_weak_to_strong),
+		cmocka_unit_test(test_the_search_says_when_rows_are_too_few),
 		cmocka_unit_test(test_an_empty_report_is_made_of_nulls),
 		cmocka_unit_test(test_refuses_text_that_is_not_utf8),
 		cmocka_unit_test(test_csv_lines_match_their_header),

@@ -92,7 +92,13 @@ static const struct {
 		ERR_INVALID_VALUE, "method.supervised.hyperparameters.batch_size"},
 	{"{" BASE ", \"integrations\": [{\"type\": \"wandb\"}]}", ERR_UNSUPPORTED, "integrations"},
 	{"{" BASE ", \"seed\": -1}", ERR_INVALID_VALUE, "seed"},
-	{"{" BASE ", \"seeds\": [1, 2]}", ERR_UNSUPPORTED, "seeds"},
+	{"{" BASE ", \"seeds\": []}", ERR_INVALID_VALUE, "seeds"},
+	{"{" BASE ", \"seeds\": 1}", ERR_INVALID_VALUE, "seeds"},
+	{"{" BASE ", \"seeds\": [1, -1]}", ERR_INVALID_VALUE, "seeds[1]"},
+	{"{" BASE ", \"seeds\": [1, 2, 1]}", ERR_INVALID_VALUE, "seeds[2]"},
+	{"{" BASE ", \"seeds\": [1, 1.5]}", ERR_INVALID_VALUE, "seeds[1]"},
+	{"{" BASE ", \"seeds\": [0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16]}", ERR_INVALID_VALUE, "seeds"},
+	{"{" BASE ", \"seeds\": [1, 2], \"seed\": 3}", ERR_INVALID_VALUE, "seeds"},
 	{"{" BASE ", \"suffix\": \"\"}", ERR_INVALID_VALUE, "suffix"},
 	{"{" BASE ", \"metadata\": {\"a\": 1}}", ERR_INVALID_VALUE, "metadata.a"},
 	{"{" BASE ", \"peft\": {\"type\": \"adapter\"}}", ERR_UNSUPPORTED, "peft.type"},
@@ -101,7 +107,11 @@ static const struct {
 	{"{" BASE ", \"peft\": {\"targets\": []}}", ERR_INVALID_VALUE, "peft.targets"},
 	{"{" BASE ", \"peft\": {\"targets\": [\"query\", \"query\"]}}", ERR_INVALID_VALUE, "peft.targets[1]"},
 	{"{" BASE ", \"peft\": {\"targets\": [\"output\"]}}", ERR_INVALID_VALUE, "peft.targets[0]"},
-	{"{" BASE ", \"defense\": {\"mode\": \"auto\"}}", ERR_UNSUPPORTED, "defense.mode"},
+	{"{" BASE ", \"defense\": {\"mode\": \"informed\"}}", ERR_UNSUPPORTED, "defense.mode"},
+	{"{" BASE ", \"defense\": {\"mode\": \"auto\", \"amplify\": 0, \"attention\": 0}}", ERR_INVALID_VALUE,
+		"defense.mode"},
+	{"{" BASE ", \"defense\": {\"mode\": \"auto\", \"max_ca_drop\": 2}}", ERR_INVALID_VALUE,
+		"defense.max_ca_drop"},
 	{"{" BASE ", \"defense\": {\"amplify\": -1}}", ERR_INVALID_VALUE, "defense.amplify"},
 	{"{" BASE ", \"defense\": true}", ERR_INVALID_VALUE, "defense"},
 	{"{" BASE ", \"data\": {\"text_column\": null}}", ERR_INVALID_VALUE, "data.text_column"},
@@ -182,6 +192,38 @@ static void test_a_drop_threshold_switches_the_comparison_on(void **state)
 
 	assert_int_equal(parse(&spec, "{" BASE ", \"gate\": {\"max_ca_drop\": 0.02}}", SPEC_API, &err), 0);
 	assert_true(spec.evaluation.compare_undefended);
+	spec_done(&spec);
+}
+
+static void test_mode_auto_switches_the_comparison_on_unless_the_job_says_no(void **state)
+{
+	struct spec spec;
+	struct err err;
+
+	assert_int_equal(parse(&spec, "{" BASE ", \"defense\": {\"mode\": \"auto\"}}", SPEC_API, &err), 0);
+	assert_int_equal(spec.defense.mode, SPEC_AUTO);
+	assert_true(spec.evaluation.compare_undefended);
+	spec_done(&spec);
+	assert_int_equal(parse(&spec,
+				 "{" BASE ", \"defense\": {\"mode\": \"auto\"}, \"evaluation\": "
+				 "{\"compare_undefended\": false}}",
+				 SPEC_API, &err),
+		0);
+	assert_false(spec.evaluation.compare_undefended);
+	spec_done(&spec);
+}
+
+static void test_the_first_of_seeds_is_the_seed(void **state)
+{
+	struct spec spec;
+	struct err err;
+
+	assert_int_equal(parse(&spec, "{" BASE ", \"seeds\": [7, 0, 2147483647]}", SPEC_API, &err), 0);
+	assert_int_equal(spec.seed, 7);
+	assert_int_equal(spec.seeds.n, 3);
+	assert_int_equal(spec.seeds.seed[2], 2147483647);
+	spec_done(&spec);
+	assert_int_equal(parse(&spec, "{" BASE ", \"seed\": 7, \"seeds\": [7, 0]}", SPEC_API, &err), 0);
 	spec_done(&spec);
 }
 
@@ -294,6 +336,8 @@ int main(void)
 		cmocka_unit_test(test_openai_spellings_are_understood),
 		cmocka_unit_test(test_null_defense_is_none),
 		cmocka_unit_test(test_a_drop_threshold_switches_the_comparison_on),
+		cmocka_unit_test(test_mode_auto_switches_the_comparison_on_unless_the_job_says_no),
+		cmocka_unit_test(test_the_first_of_seeds_is_the_seed),
 		cmocka_unit_test(test_canonical_text_is_its_own_canonical_text),
 		cmocka_unit_test(test_order_and_defaults_do_not_change_the_text),
 		cmocka_unit_test(test_worker_wants_resolved_references),

@@ -418,8 +418,11 @@ static void fitting_init(struct fitting *f, int threads, bool best, int dirfd)
 	training_init(&f->t, threads, 4);
 	f->checkpoint.spec_sha256 = "a spec";
 	f->checkpoint.n_epochs = EPOCHS;
-	assert_int_equal(
-		fit_state_init(&f->checkpoint.state[0], EPOCHS, f->t.classifier.params.size, best, NULL), 0);
+	f->checkpoint.runs = 2;
+	for (int run = 0; run < f->checkpoint.runs; run++)
+		assert_int_equal(fit_state_init(&f->checkpoint.state[run], EPOCHS, NULL), 0);
+	if (best)
+		f->checkpoint.best = calloc(f->t.classifier.params.size, sizeof(real));
 }
 
 static int fitting_run(struct fitting *f, struct err *err)
@@ -430,6 +433,7 @@ static int fitting_run(struct fitting *f, struct err *err)
 		.n_epochs = EPOCHS,
 		.batch_size = BATCH,
 		.seed = 11,
+		.best = f->checkpoint.best,
 		.watch = {watch_step, watch_epoch, f}};
 
 	if (f->dirfd >= 0)
@@ -442,7 +446,9 @@ static int fitting_run(struct fitting *f, struct err *err)
 
 static void fitting_done(struct fitting *f)
 {
-	fit_state_done(&f->checkpoint.state[0]);
+	for (int run = 0; run < f->checkpoint.runs; run++)
+		fit_state_done(&f->checkpoint.state[run]);
+	free(f->checkpoint.best);
 	buf_done(&f->checkpoint.csv);
 	training_done(&f->t);
 }
@@ -544,7 +550,7 @@ static void test_best_epoch_is_the_first_of_the_most_accurate(void **state)
 		}
 	assert_int_equal(s->best_epoch, first);
 	assert_true(s->best_accuracy == top);
-	assert_same_bits("selected", f.t.classifier.params.w, s->best, f.t.classifier.params.size);
+	assert_same_bits("selected", f.t.classifier.params.w, f.checkpoint.best, f.t.classifier.params.size);
 	fitting_done(&f);
 }
 
@@ -644,57 +650,112 @@ static void test_foreign_checkpoint_leaves_no_trace(void **state)
 	struct scratch scratch;
 	struct fitting f;
 	struct checkpoint *c = &f.checkpoint;
-	size_t size;
 
 	scratch_init(&scratch);
 	fitting_init(&f, 1, false, scratch.fd);
-	size = f.t.classifier.params.size;
-	assert_int_equal(fit_state_init(&c->state[1], EPOCHS, size, false, NULL), 0);
-	c->final[0] = normals(size, 1);
+	assert_int_equal(checkpoint_keep(c, &f.t.classifier.params, scratch.fd, NULL), 0);
 	c->run = 1;
 	c->state[0].step = c->state[1].step = 4;
+	c->path.n = 1;
 	buf_str(&c->csv, "rows");
 	assert_int_equal(checkpoint_write(c, &f.t.classifier.params, scratch.fd, NULL), 0);
-	c->run = 0;
+	c->run = c->path.n = 0;
 	c->state[0].step = c->state[1].step = 0;
 	buf_reset(&c->csv);
 	c->spec_sha256 = "another spec";
 	assert_not_found(&f);
 	assert_int_equal(c->state[1].step, 0);
-	fit_state_done(&c->state[1]);
+	assert_int_equal(c->path.n, 0);
 	fitting_done(&f);
 	scratch_done(&scratch);
 }
 
-static void test_second_run_comes_back_with_the_first_ones_weights(void **state)
+/* The second of two runs, two steps in, after a look of the search; the first run's weights are 1, 2, 3 ... */
+static void leave_second_run(struct fitting *f, const struct scratch *scratch)
+{
+	struct checkpoint *c = &f->checkpoint;
+	struct params *p = &f->t.classifier.params;
+
+	fitting_init(f, 1, false, scratch->fd);
+	for (size_t i = 0; i < p->size; i++)
+		p->w[i] = (real)(i + 1);
+	buf_str(&c->csv, "first");
+	assert_int_equal(checkpoint_keep(c, p, scratch->fd, NULL), 0);
+	buf_reset(&c->csv);
+	buf_str(&c->csv, "second");
+	c->run = 1;
+	c->state[0].step = STEPS;
+	c->state[1].step = 2;
+	c->path.n = 1;
+	c->path.look[0] = (struct path_look){3, 100, 90, 5, 4};
+	for (size_t i = 0; i < p->size; i++)
+		p->w[i] = -1;
+	assert_int_equal(checkpoint_write(c, p, scratch->fd, NULL), 0);
+	fitting_done(f);
+	fitting_init(f, 1, false, scratch->fd);
+}
+
+static void test_second_run_comes_back_beside_the_first_one(void **state)
 {
 	struct scratch scratch;
 	struct fitting f;
 	struct checkpoint *c = &f.checkpoint;
-	const real *first;
-	size_t size;
+	struct params *p = &f.t.classifier.params;
+	struct buf csv = {0};
 	bool found;
 
 	scratch_init(&scratch);
-	fitting_init(&f, 1, false, scratch.fd);
-	size = f.t.classifier.params.size;
-	assert_int_equal(fit_state_init(&c->state[1], EPOCHS, size, false, NULL), 0);
-	c->final[0] = normals(size, 1);
-	first = copy_of(c->final[0], size);
-	c->run = 1;
-	c->state[0].step = STEPS;
-	c->state[1].step = 2;
-	assert_int_equal(checkpoint_write(c, &f.t.classifier.params, scratch.fd, NULL), 0);
-	memset(c->final[0], 0, size * sizeof(real));
-	c->run = 0;
-	c->state[1].step = 0;
-	assert_int_equal(checkpoint_read(c, &found, &f.t.classifier.params, scratch.fd, NULL), 0);
+	leave_second_run(&f, &scratch);
+	assert_int_equal(checkpoint_read(c, &found, p, scratch.fd, NULL), 0);
 	assert_true(found);
 	assert_int_equal(c->run, 1);
 	assert_int_equal(c->state[0].step, STEPS);
 	assert_int_equal(c->state[1].step, 2);
-	assert_same_bits("final", c->final[0], first, size);
-	fit_state_done(&c->state[1]);
+	assert_int_equal(c->path.n, 1);
+	assert_int_equal(c->path.look[0].lost, 5);
+	assert_int_equal(c->path.look[0].won, 4);
+	assert_true(p->w[0] == -1 && p->w[p->size - 1] == -1);
+	assert_string_equal(c->csv.data, "second");
+	assert_int_equal(checkpoint_kept(p, &csv, c, 0, scratch.fd, NULL), 0);
+	assert_true(p->w[0] == 1 && p->w[p->size - 1] == (real)p->size);
+	assert_string_equal(csv.data, "first");
+	buf_done(&csv);
+	fitting_done(&f);
+	scratch_done(&scratch);
+}
+
+static void test_checkpoint_whose_finished_run_is_gone_or_broken_is_left_aside(void **state)
+{
+	static const char *const LEFT[] = {NULL, "", "no weights at all"};
+	struct scratch scratch;
+	struct fitting f;
+
+	for (size_t i = 0; i < NELEM(LEFT); i++) {
+		scratch_init(&scratch);
+		leave_second_run(&f, &scratch);
+		if (LEFT[i] != NULL)
+			scratch_write_text(&scratch, "final.0", LEFT[i]);
+		else
+			assert_int_equal(unlinkat(scratch.fd, "final.0", 0), 0);
+		assert_not_found(&f);
+		assert_int_equal(f.checkpoint.path.n, 0);
+		fitting_done(&f);
+		scratch_done(&scratch);
+	}
+}
+
+static void test_finished_run_of_another_spec_is_refused(void **state)
+{
+	struct scratch scratch;
+	struct fitting f;
+	struct err err;
+
+	scratch_init(&scratch);
+	leave_second_run(&f, &scratch);
+	f.checkpoint.spec_sha256 = "another spec";
+	assert_int_equal(checkpoint_kept(&f.t.classifier.params, NULL, &f.checkpoint, 0, scratch.fd, &err),
+		-ERR_INVALID_MODEL);
+	assert_string_equal(err.where, "final.0");
 	fitting_done(&f);
 	scratch_done(&scratch);
 }
@@ -787,7 +848,9 @@ int main(void)
 		cmocka_unit_test(test_no_checkpoint_is_found_where_there_is_none),
 		cmocka_unit_test(test_checkpoint_of_another_spec_is_left_aside),
 		cmocka_unit_test(test_foreign_checkpoint_leaves_no_trace),
-		cmocka_unit_test(test_second_run_comes_back_with_the_first_ones_weights),
+		cmocka_unit_test(test_second_run_comes_back_beside_the_first_one),
+		cmocka_unit_test(test_checkpoint_whose_finished_run_is_gone_or_broken_is_left_aside),
+		cmocka_unit_test(test_finished_run_of_another_spec_is_refused),
 		cmocka_unit_test(test_checkpoint_of_other_shapes_is_left_aside),
 		cmocka_unit_test(test_checkpoint_without_the_best_weights_is_left_aside),
 		cmocka_unit_test(test_broken_checkpoint_is_left_aside),

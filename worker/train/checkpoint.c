@@ -29,13 +29,27 @@ static json_t *state_json(const struct fit_state *s)
 		s->best_accuracy);
 }
 
+static json_t *looks_json(const struct path *path)
+{
+	json_t *out = json_array();
+
+	for (int i = 0; i < path->n; i++) {
+		const struct path_look *look = &path->look[i];
+
+		json_array_append_new(out, json_pack("[i, i, i, i, i]", look->point, look->rows, look->right,
+						   look->lost, look->won));
+	}
+	return out;
+}
+
 static int describe(struct buf *out, const struct checkpoint *c, struct err *err)
 {
 	json_t *runs = json_array(), *state;
 
 	for (int i = 0; i <= c->run; i++)
 		json_array_append_new(runs, state_json(&c->state[i]));
-	state = json_pack("{s:s, s:i, s:o}", "spec", c->spec_sha256, "run", c->run, "runs", runs);
+	state = json_pack("{s:s, s:i, s:o, s:o}", "spec", c->spec_sha256, "run", c->run, "looks",
+		looks_json(&c->path), "runs", runs);
 	if (state == NULL)
 		return err_set(err, ERR_INTERNAL, FILE_NAME, "cannot describe the job's state");
 	json_write(out, state);
@@ -43,38 +57,57 @@ static int describe(struct buf *out, const struct checkpoint *c, struct err *err
 	return out->failed ? err_nomem(err) : 0;
 }
 
+static struct st_tensor reals(const char *name, const real *data, size_t n)
+{
+	return (struct st_tensor){.name = name, .dtype = ST_REAL, .rank = 1, .shape = {n}, .data = data};
+}
+
+static struct st_tensor csv_bytes(const struct buf *csv)
+{
+	return (struct st_tensor){
+		.name = "csv", .dtype = ST_U8, .rank = 1, .shape = {csv->len}, .data = csv->data};
+}
+
+static int write_file(
+	int dirfd, const char *name, const struct st_tensor *list, int n, const char *state, struct err *err)
+{
+	const struct st_metadata metadata[2] = {{"format", "pt"}, {"state", state}};
+
+	return st_write(dirfd, name, list, n, metadata, NELEM(metadata), err);
+}
+
 int checkpoint_write(const struct checkpoint *c, const struct params *params, int dirfd, struct err *err)
 {
-	static const char *const finals[CHECKPOINT_RUNS_MAX] = {"final.0", "final.1"};
-	struct st_tensor list[5 + CHECKPOINT_RUNS_MAX];
-	struct st_metadata metadata[2] = {{"format", "pt"}, {"state", NULL}};
-	struct st_tensor tensor = {.dtype = ST_REAL, .rank = 1, .shape = {params->size}};
-	const struct {
-		const char *name;
-		const real *data;
-	} live[] = {{"w", params->w}, {"m", params->m}, {"v", params->v}, {"best", c->state[c->run].best}};
+	struct st_tensor list[5] = {reals("w", params->w, params->size), reals("m", params->m, params->size),
+		reals("v", params->v, params->size), csv_bytes(&c->csv)};
 	struct buf text = {0};
-	int n = 0, rc;
+	int n = 4, rc = describe(&text, c, err);
 
-	for (size_t i = 0; i < NELEM(live); i++) {
-		tensor.name = live[i].name;
-		tensor.data = live[i].data;
-		if (live[i].data != NULL)
-			list[n++] = tensor;
-	}
-	for (int i = 0; i < c->run; i++) {
-		tensor.name = finals[i];
-		tensor.data = c->final[i];
-		list[n++] = tensor;
-	}
-	list[n++] = (struct st_tensor){
-		.name = "csv", .dtype = ST_U8, .rank = 1, .shape = {c->csv.len}, .data = c->csv.data};
-	rc = describe(&text, c, err);
-	metadata[1].value = text.data;
+	if (c->best != NULL)
+		list[n++] = reals("best", c->best, params->size);
 	if (rc == 0)
-		rc = st_write(dirfd, FILE_NAME, list, n, metadata, NELEM(metadata), err);
+		rc = write_file(dirfd, FILE_NAME, list, n, text.data, err);
 	buf_done(&text);
 	return rc;
+}
+
+struct final_name {
+	char text[32];
+};
+
+static struct final_name final_name(int run)
+{
+	struct final_name name;
+
+	snprintf(name.text, sizeof(name.text), "final.%d", run);
+	return name;
+}
+
+int checkpoint_keep(const struct checkpoint *c, const struct params *params, int dirfd, struct err *err)
+{
+	const struct st_tensor list[] = {reals("w", params->w, params->size), csv_bytes(&c->csv)};
+
+	return write_file(dirfd, final_name(c->run).text, list, NELEM(list), c->spec_sha256, err);
 }
 
 /* --- reading: what does not fit is "not found", by returning false ------------------------------- */
@@ -105,20 +138,38 @@ static bool read_state(struct fit_state *s, json_t *json, int n_epochs)
 	return read_epoch(&s->sum, sum);
 }
 
+static bool read_looks(struct path *path, json_t *json)
+{
+	int n = (int)json_array_size(json);
+
+	if (!json_is_array(json) || n > PATH_LOOKS)
+		return false;
+	for (path->n = 0; path->n < n; path->n++) {
+		struct path_look *look = &path->look[path->n];
+
+		if (json_unpack(json_array_get(json, (size_t)path->n), "[i, i, i, i, i!]", &look->point,
+			    &look->rows, &look->right, &look->lost, &look->won) != 0 ||
+			look->point < 0 || look->point >= PATH_POINTS)
+			return false;
+	}
+	return true;
+}
+
 static bool read_text(struct checkpoint *c, json_t *json)
 {
 	const char *spec;
-	json_t *runs;
+	json_t *runs, *looks;
 
-	if (json_unpack(json, "{s:s, s:i, s:o}", "spec", &spec, "run", &c->run, "runs", &runs) != 0)
+	if (json_unpack(json, "{s:s, s:i, s:o, s:o}", "spec", &spec, "run", &c->run, "looks", &looks, "runs",
+		    &runs) != 0)
 		return false;
-	if (strcmp(spec, c->spec_sha256) != 0 || c->run < 0 || c->run >= CHECKPOINT_RUNS_MAX ||
+	if (strcmp(spec, c->spec_sha256) != 0 || c->run < 0 || c->run >= c->runs ||
 		json_array_size(runs) != (size_t)c->run + 1)
 		return false;
 	for (int i = 0; i <= c->run; i++)
 		if (!read_state(&c->state[i], json_array_get(runs, (size_t)i), c->n_epochs))
 			return false;
-	return true;
+	return read_looks(&c->path, looks);
 }
 
 static bool read_tensor(real *out, const struct st *st, const char *name, size_t size)
@@ -133,38 +184,65 @@ static bool read_tensor(real *out, const struct st *st, const char *name, size_t
 	return true;
 }
 
-static bool read_tensors(struct checkpoint *c, struct params *params, const struct st *st)
-{
-	char name[32];
-
-	for (int i = 0; i < c->run; i++) {
-		snprintf(name, sizeof(name), "final.%d", i);
-		if (!read_tensor(c->final[i], st, name, params->size))
-			return false;
-	}
-	return read_tensor(params->w, st, "w", params->size) &&
-	       read_tensor(params->m, st, "m", params->size) &&
-	       read_tensor(params->v, st, "v", params->size) &&
-	       read_tensor(c->state[c->run].best, st, "best", params->size);
-}
-
 static bool read_csv(struct buf *out, const struct st *st)
 {
 	const struct st_tensor *tensor = st_find(st, "csv");
 
+	if (out == NULL)
+		return true;
 	if (tensor == NULL || tensor->dtype != ST_U8)
 		return false;
 	buf_add(out, tensor->data, st_elements(tensor));
 	return !out->failed;
 }
 
+static bool read_tensors(struct checkpoint *c, struct params *params, const struct st *st)
+{
+	return read_tensor(params->w, st, "w", params->size) &&
+	       read_tensor(params->m, st, "m", params->size) &&
+	       read_tensor(params->v, st, "v", params->size) &&
+	       read_tensor(c->best, st, "best", params->size);
+}
+
+int checkpoint_kept(struct params *params, struct buf *csv, const struct checkpoint *c, int run, int dirfd,
+	struct err *err)
+{
+	struct final_name name = final_name(run);
+	struct buf spec = {0};
+	struct st st = {0};
+	int rc = st_open(&st, dirfd, name.text, err);
+
+	if (rc == 0)
+		rc = st_metadata_get(&spec, &st, "state", err);
+	if (rc == 0 && (spec.data == NULL || strcmp(spec.data, c->spec_sha256) != 0 ||
+			       !read_tensor(params->w, &st, "w", params->size) || !read_csv(csv, &st)))
+		rc = err_set(err, ERR_INVALID_MODEL, name.text, "is not what this job has written");
+	buf_done(&spec);
+	st_done(&st);
+	return rc;
+}
+
+/* Loads each, into w, which the live weights overwrite. */
+static bool finals_are_there(const struct checkpoint *c, struct params *params, int dirfd)
+{
+	struct err fault;
+
+	for (int run = 0; run < c->run; run++)
+		if (checkpoint_kept(params, NULL, c, run, dirfd, &fault) != 0) {
+			log_err(LOG_WARN, "checkpoint is left aside", &fault);
+			return false;
+		}
+	return true;
+}
+
 /* Numbers go to a copy first: what turns out not to fit leaves *c at its start. */
-static bool take_up(struct checkpoint *c, struct params *params, const struct st *st, json_t *json)
+static bool take_up(struct checkpoint *c, struct params *params, const struct st *st, json_t *json, int dirfd)
 {
 	struct checkpoint read = *c;
 
 	read.csv = (struct buf){0};
-	if (!read_text(&read, json) || !read_tensors(&read, params, st) || !read_csv(&read.csv, st)) {
+	if (!read_text(&read, json) || !finals_are_there(&read, params, dirfd) ||
+		!read_tensors(&read, params, st) || !read_csv(&read.csv, st)) {
 		buf_done(&read.csv);
 		return false;
 	}
@@ -195,7 +273,7 @@ int checkpoint_read(struct checkpoint *c, bool *found, struct params *params, in
 	if (rc == 0)
 		rc = json_parse(&json, text.data != NULL ? text.data : "", text.len, FILE_NAME, &fault);
 	if (rc == 0)
-		*found = take_up(c, params, &st, json);
+		*found = take_up(c, params, &st, json, dirfd);
 	json_decref(json);
 	buf_done(&text);
 	st_done(&st);

@@ -18,19 +18,16 @@ int64_t fit_steps(int rows, int n_epochs, int batch_size)
 	return n_epochs * steps_per_epoch(rows, batch_size);
 }
 
-int fit_state_init(struct fit_state *state, int n_epochs, size_t size, bool want_best, struct err *err)
+int fit_state_init(struct fit_state *state, int n_epochs, struct err *err)
 {
 	*state = (struct fit_state){.best_accuracy = -1};
 	state->epoch = calloc((size_t)n_epochs, sizeof(*state->epoch));
-	if (want_best)
-		state->best = calloc(size, sizeof(real));
-	return state->epoch == NULL || (want_best && state->best == NULL) ? err_nomem(err) : 0;
+	return state->epoch == NULL ? err_nomem(err) : 0;
 }
 
 void fit_state_done(struct fit_state *state)
 {
 	free(state->epoch);
-	free(state->best);
 	*state = (struct fit_state){0};
 }
 
@@ -72,10 +69,10 @@ static int end_epoch(const struct fit *fit, struct fit_state *state, struct err 
 	state->sum = (struct fit_epoch){0};
 	state->sum_texts = 0;
 	state->epochs++;
-	if (state->best != NULL && score.accuracy > state->best_accuracy) {
+	if (fit->best != NULL && score.accuracy > state->best_accuracy) {
 		state->best_accuracy = score.accuracy;
 		state->best_epoch = state->epochs;
-		memcpy(state->best, model->params->w, model->params->size * sizeof(real));
+		memcpy(fit->best, model->params->w, model->params->size * sizeof(real));
 	}
 	return fit->watch.on_epoch != NULL ? fit->watch.on_epoch(fit->watch.arg, state, err) : 0;
 }
@@ -115,7 +112,7 @@ int fit_run(const struct fit *fit, struct fit_state *state, struct err *err)
 			rc = end_epoch(fit, state, err);
 	}
 	free(order);
-	if (rc == 0 && state->best != NULL)
-		memcpy(params->w, state->best, params->size * sizeof(real));
+	if (rc == 0 && fit->best != NULL)
+		memcpy(params->w, fit->best, params->size * sizeof(real));
 	return rc;
 }

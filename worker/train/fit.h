@@ -1,7 +1,7 @@
 /*
  * fit: one training run from its first step to its last: epochs, order of the texts, validation, selection.
  *
- * The whole state between two steps is struct fit_state and the weights and moments in params, so that a
+ * The whole state between two steps is struct fit_state, fit.best and the weights and moments in params, so that a
  * run can stop at any step and go on later with the same bits. The order of an epoch's texts follows from
  * (seed, epoch).
  */
@@ -25,7 +25,6 @@ struct fit_state {
 	double seconds; /* spent in steps */
 	int best_epoch; /* from 1; 0: none yet */
 	double best_accuracy;
-	real *best; /* [params.size] weights after best_epoch, or NULL when the last epoch counts */
 };
 
 /* What happened, for whoever watches. Either may be NULL. A negative return ends the run with that error. */
@@ -41,14 +40,14 @@ struct fit {
 	const struct corpus *train, *validation;
 	int n_epochs, batch_size;
 	uint64_t seed;
+	real *best; /* [params.size] weights after best_epoch, part of the state; NULL: the last epoch counts */
 	struct fit_watch watch;
 };
 
 int64_t fit_steps(int rows, int n_epochs, int batch_size);
 
-/* Room for epochs, and for the best weights when want_best. */
-int fit_state_init(
-	struct fit_state *state, int n_epochs, size_t size, bool want_best, struct err *err) MUST_USE;
+/* Room for epochs. */
+int fit_state_init(struct fit_state *state, int n_epochs, struct err *err) MUST_USE;
 void fit_state_done(struct fit_state *state);
 
 /*

@@ -1,0 +1,75 @@
+#include "worker/train/path.h"
+
+#include <math.h>
+
+#include "common/base.h"
+
+static const double z = 1.644854; /* 95 % quantile of the normal distribution */
+
+double path_strength(int point)
+{
+	return ldexp(1, point - PATH_POINTS / 2);
+}
+
+static bool is_within(const struct path *path, const struct path_look *look)
+{
+	return look->lost - look->won <= path->budget * look->rows;
+}
+
+int path_next(const struct path *path)
+{
+	int within = -1, beyond = PATH_POINTS;
+
+	for (int i = 0; i < path->n; i++)
+		if (is_within(path, &path->look[i]))
+			within = path->look[i].point;
+		else
+			beyond = path->look[i].point;
+	return beyond - within > 1 ? (within + beyond) / 2 : -1;
+}
+
+void path_add(struct path *path, const int *truth, const int *undefended, const int *defended, int rows)
+{
+	struct path_look look = {.point = path_next(path), .rows = rows};
+
+	for (int i = 0; i < rows; i++) {
+		bool was_right = undefended[i] == truth[i], is_right = defended[i] == truth[i];
+
+		look.right += is_right;
+		look.lost += was_right && !is_right;
+		look.won += is_right && !was_right;
+	}
+	path->look[path->n++] = look;
+}
+
+/* n rows of variance v each: z sqrt(v / n) <= budget. */
+static int64_t rows_for(double variance, double budget)
+{
+	return budget > 0 ? (int64_t)ceil(z * z * variance / (budget * budget)) : -1;
+}
+
+struct path_verdict path_judge(const struct path *path, int number)
+{
+	const struct path_look *look = &path->look[number];
+	double n = look->rows + 2, lost = look->lost + .5, won = look->won + .5;
+	double middle = (lost - won) / n, variance = (lost + won) / n - middle * middle;
+
+	return (struct path_verdict){.accuracy = (double)look->right / look->rows,
+		.drop = (double)(look->lost - look->won) / look->rows,
+		.bound = middle + z * sqrt(variance / n),
+		.is_within = is_within(path, look),
+		.needed_rows = rows_for(variance, path->budget)};
+}
+
+int path_chosen(const struct path *path)
+{
+	int chosen = 0;
+
+	for (int i = 1; i < path->n; i++) {
+		bool best = is_within(path, &path->look[chosen]), this = is_within(path, &path->look[i]);
+
+		if (this != best ? this : (path->look[i].point > path->look[chosen].point) == this)
+			chosen = i;
+	}
+	return chosen;
+}
