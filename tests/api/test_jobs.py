@@ -211,10 +211,10 @@ def test_checkpoints_are_those_of_the_training(service):
                          "phase train;steps 2;metrics;steps 2;metrics;phase export;results;artifacts;done")
     assert service.wait(job)["status"] == "succeeded"
     points = service.get(job, "/checkpoints")["data"]
-    assert [point["step_number"] for point in points] == [4, 2]
-    assert points[0]["metrics"] == {"step": 4, "train_loss": 0.5, "valid_loss": 0.6, "valid_accuracy": 0.75}
+    assert [point["step_number"] for point in points] == [6, 4]
+    assert points[0]["metrics"] == {"step": 6, "train_loss": 0.5, "valid_loss": 0.6, "valid_accuracy": 0.75}
     assert points[0]["object"] == "fine_tuning.job.checkpoint" and points[0]["fine_tuning_job_id"] == job
-    assert points[0]["fine_tuned_model_checkpoint"].endswith(f"{job}:ckpt-step-4")
+    assert points[0]["fine_tuned_model_checkpoint"].endswith(f"{job}:ckpt-step-6")
     page = service.get(job, f"/checkpoints?limit=1&after={points[0]['id']}")
     assert [point["id"] for point in page["data"]] == [points[1]["id"]]
 
