@@ -88,38 +88,60 @@ static void small_product(real *c, size_t ldc, const real *a, size_t a_row, size
 	}
 }
 
-/* p = softmax of the first S of Sp scores; zeros behind. p may be s. */
-static void softmax_row(real *p, const real *s, int S, int Sp)
+/* A row of one head's probabilities: where its elements' numbers begin, and its lengths. */
+struct attention_row {
+	int S, Sp; /* keys; keys and padding, whole vectors, which the loops below run over without a rest */
+	uint32_t first;
+	struct dropout dropout;
+};
+
+static struct attention_row row_of(const struct attention *a, int Sp, int head, int query)
 {
-	real top = s[0], sum = 0, inverse;
+	return (struct attention_row){.S = a->S,
+		.Sp = Sp,
+		.first = (uint32_t)(head * a->S + query) * (uint32_t)a->S,
+		.dropout = a->dropout};
+}
+
+/* 0 or 1 / (1 - p): what dropout makes of element j. */
+static inline real kept(const struct attention_row *row, int j)
+{
+	uint32_t draw = rng_mask_u32(row->dropout.key, row->first + (uint32_t)j);
+
+	return draw < row->dropout.threshold ? 0 : row->dropout.scale;
+}
+
+/* p becomes softmax(p), 0 behind S. */
+static inline void softmax_row(real *p, const struct attention_row *row)
+{
+	int S = row->S, Sp = row->Sp;
+	real top = p[0], sum = 0, inverse;
 
 #pragma omp simd reduction(max : top)
-	for (int j = 0; j < S; j++)
-		top = s[j] > top ? s[j] : top;
+	for (int j = 0; j < Sp; j++) {
+		real s = j < S ? p[j] : p[0];
+
+		top = s > top ? s : top;
+	}
 #pragma omp simd reduction(+ : sum)
-	for (int j = 0; j < S; j++) {
-		p[j] = real_exp(s[j] - top);
+	for (int j = 0; j < Sp; j++) {
+		real e = real_exp(p[j] - top);
+
+		p[j] = j < S ? e : 0;
 		sum += p[j];
 	}
 	inverse = 1 / sum;
 #pragma omp simd
-	for (int j = 0; j < S; j++)
+	for (int j = 0; j < Sp; j++)
 		p[j] *= inverse;
-	for (int j = S; j < Sp; j++)
-		p[j] = 0;
 }
 
-/* out[i] = dropout(p[i]) for one head; the padding stays 0. */
-static void drop_probabilities(real *out, const real *p, const struct attention *a, int head, int Sp)
+/* out = dropout(p) */
+static inline void drop_row(real *restrict out, const real *restrict p, const struct attention_row *row)
 {
-	for (int i = 0; i < a->queries; i++) {
-		uint32_t first = (uint32_t)(head * a->S + i) * (uint32_t)a->S;
-		size_t at = (size_t)i * (size_t)Sp;
-
-		dropout_row(out + at, p + at, a->S, first, a->dropout);
-		for (int j = a->S; j < Sp; j++)
-			out[at + (size_t)j] = 0;
-	}
+#pragma omp simd
+	for (int j = 0; j < row->Sp; j++)
+		out[j] = p[j] * kept(row, j);
 }
 
 static void attention_head_fwd(const struct attention *a, const struct head_buffers *h, int head)
@@ -127,18 +149,19 @@ static void attention_head_fwd(const struct attention *a, const struct head_buff
 	size_t column = (size_t)head * (size_t)a->d, Sp = (size_t)h->Sp;
 	real *p = a->p + (size_t)head * (size_t)a->queries * Sp;
 	real scale = 1 / (real)sqrt((double)a->d);
-	const real *weights = p;
+	const real *weights = a->dropout.threshold != 0 ? h->dropped : p;
 
 	transpose_head(h->by_dim, a->k + column, a->S, a->ld, a->d, h->Sp);
 	small_product(p, Sp, a->q + column, a->ld, 1, h->by_dim, h->Sp, a->queries, h->Sp, a->d);
 	scale_by(p, scale, (size_t)a->queries * Sp);
 	if (a->cls_scores != NULL)
 		memcpy(a->cls_scores + (size_t)head * (size_t)a->S, p, (size_t)a->S * sizeof(real));
-	for (int i = 0; i < a->queries; i++)
-		softmax_row(p + (size_t)i * Sp, p + (size_t)i * Sp, a->S, h->Sp);
-	if (a->dropout.threshold != 0) {
-		drop_probabilities(h->dropped, p, a, head, h->Sp);
-		weights = h->dropped;
+	for (int i = 0; i < a->queries; i++) {
+		struct attention_row row = row_of(a, h->Sp, head, i);
+
+		softmax_row(p + (size_t)i * Sp, &row);
+		if (a->dropout.threshold != 0)
+			drop_row(h->dropped + (size_t)i * Sp, p + (size_t)i * Sp, &row);
 	}
 	copy_head(h->by_key, a->v + column, a->S, a->ld, a->d, h->dp);
 	small_product(a->o + column, a->ld, weights, Sp, 1, h->by_key, h->dp, a->queries, a->d, a->S);
@@ -152,16 +175,29 @@ static void attention_fwd(const struct attention *a)
 		attention_head_fwd(a, &h, head);
 }
 
+/* Gradient of dropout: d_p of the dropped probabilities becomes that of p; out = dropout(p), drawn once for both. */
+static inline void drop_row_bwd(
+	real *restrict d, real *restrict out, const real *restrict p, const struct attention_row *row)
+{
+#pragma omp simd
+	for (int j = 0; j < row->Sp; j++) {
+		real keep = kept(row, j);
+
+		d[j] *= keep;
+		out[j] = p[j] * keep;
+	}
+}
+
 /* p = softmax(s): d_s = p * (d_p - sum_j(d_p * p)); d_p and d_s share a row. */
-static void softmax_row_bwd(real *d, const real *p, int S)
+static inline void softmax_row_bwd(real *restrict d, const real *restrict p, const struct attention_row *row)
 {
 	real dot = 0;
 
 #pragma omp simd reduction(+ : dot)
-	for (int j = 0; j < S; j++)
+	for (int j = 0; j < row->Sp; j++)
 		dot += d[j] * p[j];
 #pragma omp simd
-	for (int j = 0; j < S; j++)
+	for (int j = 0; j < row->Sp; j++)
 		d[j] = p[j] * (d[j] - dot);
 }
 
@@ -174,14 +210,14 @@ static void scores_bwd(const struct attention *a, const struct head_buffers *h, 
 	/* o = dropout(p) v:  d_p = dropout'(d_o v^T) */
 	transpose_head(h->by_dim, a->v + column, a->S, a->ld, a->d, h->Sp);
 	small_product(h->scores, Sp, a->d_o + column, a->ld, 1, h->by_dim, h->Sp, a->queries, h->Sp, a->d);
-	if (a->dropout.threshold != 0) {
-		for (int i = 0; i < a->queries; i++)
-			dropout_in_place(h->scores + (size_t)i * Sp, a->S,
-				(uint32_t)(head * a->S + i) * (uint32_t)a->S, a->dropout);
-		drop_probabilities(h->dropped, p, a, head, h->Sp);
+	for (int i = 0; i < a->queries; i++) {
+		struct attention_row row = row_of(a, h->Sp, head, i);
+		real *d = h->scores + (size_t)i * Sp;
+
+		if (a->dropout.threshold != 0)
+			drop_row_bwd(d, h->dropped + (size_t)i * Sp, p + (size_t)i * Sp, &row);
+		softmax_row_bwd(d, p + (size_t)i * Sp, &row);
 	}
-	for (int i = 0; i < a->queries; i++)
-		softmax_row_bwd(h->scores + (size_t)i * Sp, p + (size_t)i * Sp, a->S);
 	if (a->d_cls_scores != NULL)
 		for (int j = 0; j < a->S; j++)
 			h->scores[j] += a->d_cls_scores[(size_t)head * (size_t)a->S + (size_t)j];
