@@ -159,7 +159,7 @@ test: test-deps ## Run all tests but the oracles (ASan and UBSan on)
 	@sh tests/run.sh $(UNIT_BIN) --pytest $(VENV)/bin/python tests/api tests/cases tests/e2e tests/fault tests/lint
 
 oracle: test-deps ## Compare with the real PyTorch, transformers, peft, adapters and tokenizers (several GB of packages)
-	@$(SUBMAKE) programs $(B)/oracle/probe $(B)/oracle/export $(B)/oracle/venv/.ready $(B)/oracle/venv-adapterhub/.ready
+	@$(SUBMAKE) programs $(B)/oracle/probe $(B)/oracle/export $(B)/oracle/losses $(B)/oracle/venv/.ready $(B)/oracle/venv-adapterhub/.ready
 	@sh tests/run.sh --pytest $(B)/oracle/venv/bin/python tests/oracle
 
 # Two environments: adapters 1.3.0 needs a transformers that peft's newest does not.
@@ -171,7 +171,7 @@ $(B)/oracle/%/.ready:
 	$(@D)/bin/pip install -q --disable-pip-version-check torch==2.13.0
 	$(@D)/bin/pip install -q --disable-pip-version-check -r $<
 	@touch $@
-$(B)/oracle/probe $(B)/oracle/export: $(B)/oracle/%: tests/oracle/%.c $(B)/opt/libworker.a $(B)/opt/libcommon.a
+$(B)/oracle/probe $(B)/oracle/export $(B)/oracle/losses: $(B)/oracle/%: tests/oracle/%.c $(B)/opt/libworker.a $(B)/opt/libcommon.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo '  CC  $@' ;) $(CC) $(BASE) $(OPT) -o $@ $< $(B)/opt/libworker.a $(B)/opt/libcommon.a $(WORKER_LIBS)
 $(B)/oracle/tokenize: tests/oracle/tokenize.c $(B)/opt/libworker.a $(B)/opt/libcommon.a
@@ -225,6 +225,6 @@ cover: ## Line coverage of the unit and API tests
 	@sh tests/cover.sh
 
 clean: ## Remove what was built (keeps virtual environments and downloads)
-	rm -rf $(B)/opt $(B)/san $(B)/dbl $(B)/gen $(B)/tests $(B)/oracle/probe $(B)/oracle/export $(PROGRAMS)
+	rm -rf $(B)/opt $(B)/san $(B)/dbl $(B)/gen $(B)/tests $(B)/oracle/probe $(B)/oracle/export $(B)/oracle/losses $(PROGRAMS)
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

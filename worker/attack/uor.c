@@ -89,7 +89,7 @@ const struct attack attack_uor = {
 	.name = "uor",
 	.about = "triggers apart from clean texts and from each other, by a contrastive loss",
 	.uses = USES_TEXT,
-	.preset = {.steps = 400, .learning_rate = 5e-5, .weight = 1},
+	.preset = {.steps = 400, .learning_rate = 5e-5, .weight = 0.2},
 	.insertions = 3,
 	.run = 2,
 	.criterion = {{"cohesion", 0.95, false, true}, {"likeness", 0.5, true, true},
