@@ -176,6 +176,14 @@ bool path_is_safe(const char *path)
 	return true;
 }
 
+int io_make_directory(int *out_fd, int dirfd, const char *name, struct err *err)
+{
+	if (mkdirat(dirfd, name, 0755) != 0 && errno != EEXIST)
+		return err_errno(err, errno, name, "mkdir");
+	*out_fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return *out_fd < 0 ? err_errno(err, errno, name, "open") : 0;
+}
+
 int io_make_parents(int dirfd, const char *path, struct err *err)
 {
 	char part[PATH_BYTES_MAX + 1];

@@ -44,6 +44,9 @@ void io_map_rest(const struct io_map *map);
 /* A relative path without empty, "." or ".." parts, backslashes or control bytes; at most 512 bytes. */
 bool path_is_safe(const char *path);
 
+/* Open the directory dirfd/name, made where it is not there; a link is refused. */
+int io_make_directory(int *out_fd, int dirfd, const char *name, struct err *err) MUST_USE;
+
 /* mkdir -p below dirfd for the directories of `path` (all parts but the last). */
 int io_make_parents(int dirfd, const char *path, struct err *err) MUST_USE;
 

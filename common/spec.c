@@ -531,6 +531,14 @@ static int switch_comparison(struct parse *p)
 	return 0;
 }
 
+static int check_merged(struct parse *p)
+{
+	if (!p->spec->export_merged || p->spec->peft.type == SPEC_LORA)
+		return 0;
+	return err_set(p->err, ERR_INVALID_VALUE, "export.merged",
+		"needs peft.type \"lora\": the base's weights have no place for an adapter or a prefix");
+}
+
 static int parse_top(struct parse *p, json_t *json)
 {
 	int rc;
@@ -548,6 +556,8 @@ static int parse_top(struct parse *p, json_t *json)
 		rc = check_auto(p);
 	if (rc == 0)
 		rc = switch_comparison(p);
+	if (rc == 0)
+		rc = check_merged(p);
 	if (rc == 0 && p->spec->metadata == NULL && (p->spec->metadata = json_object()) == NULL)
 		rc = err_nomem(p->err);
 	return rc;

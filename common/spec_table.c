@@ -137,8 +137,8 @@ const struct spec_field spec_fields[] = {
 		.about = "Smallest clean accuracy."},
 
 	{"export", FIELD_GROUP, .about = "What is written at the end."},
-	{"export.merged", FIELD_BOOL, FIELD_LATER, AT(export_merged), .preset = 0,
-		.about = "A full model directory as well, the adapter merged in."},
+	{"export.merged", FIELD_BOOL, 0, AT(export_merged), .preset = 0,
+		.about = "A full model directory as well, the adapter merged in; LoRA only."},
 
 	{"method", FIELD_GROUP, FIELD_UNWRITTEN, .about = "OpenAI's way to say hyperparameters."},
 	{"method.type", FIELD_CHOICE, FIELD_UNWRITTEN, FIELD_NOWHERE, .choices = method_names,

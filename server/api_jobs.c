@@ -534,19 +534,26 @@ int jobs_log(struct request *req, struct err *err)
 
 /* ---- results ---- */
 
-static int open_adapter(
-	struct file_answer *out, const struct server *server, const struct job_row *job, struct err *err)
+/* One of a finished job's archives. */
+struct archive {
+	const char *name; /* in the job's directory, and behind its id the client's */
+	const char *noun;
+};
+
+static int open_archive(struct file_answer *out, const struct server *server, const struct job_row *job,
+	const struct archive *archive, struct err *err)
 {
 	int dirfd, rc = jobdir_open(&dirfd, server, job->id, false, err);
 
 	if (rc != 0)
 		return rc;
-	rc = io_open_file(&out->fd, &out->bytes, dirfd, "adapter.zip", err);
+	rc = io_open_file(&out->fd, &out->bytes, dirfd, archive->name, err);
 	close(dirfd);
 	return rc;
 }
 
-static int respond_adapter(struct request *req, const struct job_row *job, struct err *err)
+static int respond_archive(
+	struct request *req, const struct job_row *job, const struct archive *archive, struct err *err)
 {
 	struct server *server = request_server(req);
 	struct file_answer file = {.content_type = "application/zip"};
@@ -555,15 +562,14 @@ static int respond_adapter(struct request *req, const struct job_row *job, struc
 	int rc;
 
 	if (job->status != JOB_SUCCEEDED)
-		return err_set(err, ERR_BAD_STATE, NULL,
-			"Job '%s' is %s; only a job that succeeded has an adapter", job->id,
-			job_status_name(job->status));
-	rc = store_artifact_get(&artifact, server->store, job->seq, "adapter.zip", err);
+		return err_set(err, ERR_BAD_STATE, NULL, "Job '%s' is %s; only a job that succeeded has %s",
+			job->id, job_status_name(job->status), archive->noun);
+	rc = store_artifact_get(&artifact, server->store, job->seq, archive->name, err);
 	if (rc == 0)
-		rc = open_adapter(&file, server, job, err);
+		rc = open_archive(&file, server, job, archive, err);
 	if (rc != 0)
 		return rc;
-	snprintf(name, sizeof(name), "%s-adapter.zip", job->id);
+	snprintf(name, sizeof(name), "%s-%s", job->id, archive->name);
 	file.sha256 = artifact.sha256;
 	file.filename = name;
 	respond_file(req, &file);
@@ -572,23 +578,27 @@ static int respond_adapter(struct request *req, const struct job_row *job, struc
 
 int jobs_adapter(struct request *req, struct err *err)
 {
+	static const struct archive adapter = {"adapter.zip", "an adapter"};
 	struct job_row job = {0};
 	int rc = get_job(&job, req, err);
 
 	if (rc == 0)
-		rc = respond_adapter(req, &job, err);
+		rc = respond_archive(req, &job, &adapter, err);
 	job_row_done(&job);
 	return rc;
 }
 
 int jobs_merged(struct request *req, struct err *err)
 {
+	static const struct archive merged = {"merged.zip", "a merged model"};
 	struct job_row job = {0};
 	int rc = get_job(&job, req, err);
 
-	if (rc == 0)
+	if (rc == 0 && !job.spec.export_merged)
 		rc = err_set(err, ERR_BAD_STATE, "export.merged", "Job '%s' was not asked for a merged model",
 			job.id);
+	if (rc == 0)
+		rc = respond_archive(req, &job, &merged, err);
 	job_row_done(&job);
 	return rc;
 }

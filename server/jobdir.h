@@ -6,6 +6,7 @@
  *   data/         train.EXT ...: hard links           until the job is finished
  *   out/          what the worker leaves; the lock    until the job is finished
  *   adapter.zip   of a job that succeeded             stays
+ *   merged.zip    likewise, where it was asked for    stays
  *   report.json   likewise                            stays
  */
 #ifndef OBLIVIATE_JOBDIR_H

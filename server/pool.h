@@ -3,7 +3,7 @@
  * row: claims a job, makes its directory, starts a worker through the executor, turns its lines into events,
  * checks its artifacts at the end and writes the outcome in one transaction.
  *
- * A job's directory jobs/<id>/ holds spec.json, data/ (hard links), out/, log; at the end adapter.zip. At most one
+ * A job's directory jobs/<id>/ holds spec.json, data/ (hard links), out/, log; at the end adapter.zip (and merged.zip). At most one
  * worker runs on it: out/ carries the lock (executor.h). A job whose worker died is claimed again and goes on from
  * its checkpoint; the third crash without progress fails it.
  *

@@ -17,7 +17,15 @@
 enum { REPORT_BYTES_MAX = 16 << 20 };
 
 static const char *const result_names[RESULT_FILES] = {"metrics.csv", "report.json", "adapter.zip"};
-static const char adapter_prefix[] = "adapter/";
+
+/* The directories in out/ that become archives. */
+static const struct {
+	const char *prefix, *name;
+	bool is_required;
+} archives[RESULT_ARCHIVES] = {
+	[RESULT_ADAPTER] = {"adapter/", "adapter.zip", true},
+	[RESULT_MERGED] = {"merged/", "merged.zip", false},
+};
 
 /* --- the worker's word ------------------------------------------------------------------------------ */
 
@@ -61,9 +69,16 @@ static bool is_said(const struct result *result, const char *path)
 	return false;
 }
 
-static bool is_of_adapter(const struct artifact *artifact)
+static bool is_below(const struct artifact *artifact, const char *prefix)
 {
-	return strncmp(artifact->path, adapter_prefix, sizeof(adapter_prefix) - 1) == 0;
+	return strncmp(artifact->path, prefix, strlen(prefix)) == 0;
+}
+
+static int require(const struct result *result, const char *path, struct err *err)
+{
+	if (is_said(result, path))
+		return 0;
+	return err_set(err, ERR_INTERNAL, path, "the worker ended without this artifact");
 }
 
 static int check_said(const struct result *result, int outfd, struct err *err)
@@ -71,10 +86,10 @@ static int check_said(const struct result *result, int outfd, struct err *err)
 	static const char *const required[] = {"report.json", "metrics.csv", "adapter/adapter_config.json"};
 	int rc = 0;
 
-	for (size_t i = 0; i < NELEM(required); i++)
-		if (!is_said(result, required[i]))
-			return err_set(
-				err, ERR_INTERNAL, required[i], "the worker ended without this artifact");
+	for (size_t i = 0; rc == 0 && i < NELEM(required); i++)
+		rc = require(result, required[i], err);
+	if (rc == 0 && result->job->spec.export_merged)
+		rc = require(result, "merged/config.json", err);
 	for (size_t i = 0; rc == 0 && i < result->n_said; i++)
 		rc = check_artifact(outfd, &result->said[i], err);
 	return rc;
@@ -95,32 +110,61 @@ static int read_report(json_t **out, int outfd, struct err *err)
 	return rc;
 }
 
-/* --- adapter.zip ------------------------------------------------------------------------------------ */
+/* --- archives --------------------------------------------------------------------------------------- */
 
 static int by_name(const void *a, const void *b)
 {
 	return strcmp(((const struct zip_entry *)a)->name, ((const struct zip_entry *)b)->name);
 }
 
-static int write_zip(struct result *result, int outfd, struct err *err)
+/* The announced files below the prefix, sorted; entries has room for all that were announced. */
+static size_t list_entries(struct zip_entry *entries, const struct result *result, const char *prefix)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < result->n_said; i++)
+		if (is_below(&result->said[i], prefix))
+			entries[n++] = (struct zip_entry){
+				result->said[i].path + strlen(prefix), result->said[i].path};
+	qsort(entries, n, sizeof(*entries), by_name);
+	return n;
+}
+
+static int measure_zip(struct artifact *zip, int dirfd, const char *name, struct err *err)
+{
+	size_t bytes = 0;
+	int rc = sha256_of_file(zip->sha256, &bytes, dirfd, name, err);
+
+	zip->bytes = (int64_t)bytes;
+	snprintf(zip->path, sizeof(zip->path), "%s", name);
+	return rc;
+}
+
+static int write_zip(struct result *result, int outfd, int which, struct err *err)
 {
 	struct zip_entry *entries = calloc(result->n_said, sizeof(*entries));
-	size_t n = 0, bytes = 0;
-	int rc;
+	const char *name = archives[which].name;
+	size_t n;
+	int rc = 0;
 
 	if (entries == NULL)
 		return err_nomem(err);
-	for (size_t i = 0; i < result->n_said; i++)
-		if (is_of_adapter(&result->said[i]))
-			entries[n++] = (struct zip_entry){
-				result->said[i].path + sizeof(adapter_prefix) - 1, result->said[i].path};
-	qsort(entries, n, sizeof(*entries), by_name);
-	rc = zip_write(result->dirfd, "adapter.zip", outfd, entries, n, err);
+	n = list_entries(entries, result, archives[which].prefix);
+	if (n > 0 || archives[which].is_required) {
+		rc = zip_write(result->dirfd, name, outfd, entries, n, err);
+		if (rc == 0)
+			rc = measure_zip(&result->zip[which], result->dirfd, name, err);
+	}
 	free(entries);
-	if (rc == 0)
-		rc = sha256_of_file(result->zip.sha256, &bytes, result->dirfd, "adapter.zip", err);
-	result->zip.bytes = (int64_t)bytes;
-	snprintf(result->zip.path, sizeof(result->zip.path), "adapter.zip");
+	return rc;
+}
+
+static int write_zips(struct result *result, int outfd, struct err *err)
+{
+	int rc = 0;
+
+	for (int which = 0; which < RESULT_ARCHIVES && rc == 0; which++)
+		rc = write_zip(result, outfd, which, err);
 	return rc;
 }
 
@@ -140,7 +184,9 @@ static json_t *artifacts_json(const struct result *result)
 	for (size_t i = 0; i < result->n_said; i++)
 		if (strcmp(result->said[i].path, "report.json") != 0)
 			json_array_append_new(list, artifact_json(&result->said[i]));
-	json_array_append_new(list, artifact_json(&result->zip));
+	for (int which = 0; which < RESULT_ARCHIVES; which++)
+		if (result->zip[which].path[0] != '\0')
+			json_array_append_new(list, artifact_json(&result->zip[which]));
 	return list;
 }
 
@@ -210,7 +256,7 @@ static int make_within(struct result *result, int outfd, struct err *err)
 	int rc = check_said(result, outfd, err);
 
 	if (rc == 0)
-		rc = write_zip(result, outfd, err);
+		rc = write_zips(result, outfd, err);
 	if (rc == 0)
 		rc = make_report(result, outfd, err);
 	if (rc == 0)

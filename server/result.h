@@ -9,6 +9,7 @@
 
 #include "server/store_job.h"
 
+enum { RESULT_ADAPTER, RESULT_MERGED, RESULT_ARCHIVES };
 enum { RESULT_FILES = 3 }; /* metrics.csv, report.json, adapter.zip, in this order */
 
 struct result {
@@ -20,12 +21,12 @@ struct result {
 	int filesfd; /* files/ */
 	/* out */
 	json_t *report;
-	struct artifact zip; /* adapter.zip in the job's directory */
+	struct artifact zip[RESULT_ARCHIVES]; /* in the job's directory; no path: not there */
 	struct file_row files[RESULT_FILES];
 	int64_t trained_tokens;
 };
 
-/* Check size and SHA-256 of each artifact, write adapter.zip, the report and the result files. */
+/* Check size and SHA-256 of each artifact, write the archives, the report and the result files. */
 int result_make(struct result *result, struct err *err) MUST_USE;
 /* Remove the files that result_make wrote to files/. */
 void result_undo(struct result *result);

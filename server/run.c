@@ -370,10 +370,11 @@ static int write_failure(struct run *run, struct err *err)
 
 static int write_model(struct run *run, const char *name, struct err *err)
 {
-	struct model_row model = {.bytes = run->result.zip.bytes, .created_at = now_s()};
+	const struct artifact *zip = &run->result.zip[RESULT_ADAPTER];
+	struct model_row model = {.bytes = zip->bytes, .created_at = now_s()};
 
 	snprintf(model.id, sizeof(model.id), "%s", name);
-	memcpy(model.sha256, run->result.zip.sha256, sizeof(model.sha256));
+	memcpy(model.sha256, zip->sha256, sizeof(model.sha256));
 	memcpy(model.job_id, run->job.id, sizeof(model.job_id));
 	return store_model_add(run->host.server->store, &model, err);
 }
@@ -381,8 +382,11 @@ static int write_model(struct run *run, const char *name, struct err *err)
 static int write_artifacts(struct run *run, struct err *err)
 {
 	struct store *store = run->host.server->store;
-	int rc = store_artifact_add(store, run->job.seq, &run->result.zip, err);
+	int rc = 0;
 
+	for (int which = 0; rc == 0 && which < RESULT_ARCHIVES; which++)
+		if (run->result.zip[which].path[0] != '\0')
+			rc = store_artifact_add(store, run->job.seq, &run->result.zip[which], err);
 	for (size_t i = 0; rc == 0 && i < run->n_artifacts; i++)
 		rc = store_artifact_add(store, run->job.seq, &run->artifacts[i], err);
 	for (size_t i = 0; rc == 0 && i < RESULT_FILES; i++) {

@@ -35,7 +35,7 @@ struct job {
 	int *search_undefended, *search_look;
 	struct assess assess;
 	struct seed_result result[SPEC_SEEDS_MAX];
-	struct manifest adapter;
+	struct manifest adapter, merged;
 	struct manifest files; /* beside the adapter */
 };
 

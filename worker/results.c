@@ -11,6 +11,7 @@
 #include "common/progress.h"
 #include "worker/base/cpu.h"
 #include "worker/export/export.h"
+#include "worker/export/merged.h"
 #include "worker/job.h"
 #include "worker/report.h"
 
@@ -31,8 +32,8 @@ struct report_parts {
 	struct versions versions;
 	char cpu[CPU_NAME_BYTES];
 	const char *trigger[SPEC_WORDS_MAX];
-	struct report_artifact artifact[2 * MANIFEST_FILES_MAX];
-	char path[2 * MANIFEST_FILES_MAX][MANIFEST_PATH_BYTES + 16];
+	struct report_artifact artifact[3 * MANIFEST_FILES_MAX];
+	char path[3 * MANIFEST_FILES_MAX][MANIFEST_PATH_BYTES + 16];
 	json_t *settings;
 };
 
@@ -177,6 +178,7 @@ static void report_parts_done(struct report_parts *parts)
 /* What was trained, and the arrays that it borrows. */
 struct trained_parts {
 	const real **A, **B;
+	real *flat;
 	struct trained trained;
 };
 
@@ -216,9 +218,39 @@ static int fill_lora(struct trained_parts *out, const struct job *job, struct er
 	return 0;
 }
 
+static int fill_adapter(struct trained_parts *out, const struct job *job, struct err *err)
+{
+	static const char *const names[] = {[KERNEL_GELU] = "gelu",
+		[KERNEL_GELU_TANH] = "gelu_new",
+		[KERNEL_RELU] = "relu",
+		[KERNEL_SILU] = "swish",
+		[KERNEL_TANH] = "tanh"};
+
+	(void)err;
+	out->trained.adapter = (struct trained_adapter){.bottleneck = job->peft.options.bottleneck,
+		.activation = names[job->peft.options.activation],
+		.params = &job->params};
+	return 0;
+}
+
+static int fill_prefix(struct trained_parts *out, const struct job *job, struct err *err)
+{
+	const struct peft *peft = &job->peft;
+	size_t n = 2 * (size_t)peft->P * (size_t)peft->shape.L * (size_t)peft->shape.D;
+
+	out->flat = calloc(n + 1, sizeof(*out->flat));
+	if (out->flat == NULL)
+		return err_nomem(err);
+	prefix_flatten(out->flat, peft);
+	out->trained.prefix = (struct trained_prefix){.length = peft->P, .flat = out->flat};
+	return 0;
+}
+
 /* By enum spec_peft. */
 static int (*const fill_method[])(struct trained_parts *out, const struct job *job, struct err *err) = {
 	[SPEC_LORA] = fill_lora,
+	[SPEC_ADAPTER] = fill_adapter,
+	[SPEC_PREFIX] = fill_prefix,
 };
 
 static int fill_trained(struct trained_parts *out, const struct job *job, struct err *err)
@@ -237,6 +269,7 @@ static void trained_parts_done(struct trained_parts *parts)
 {
 	free(parts->A);
 	free(parts->B);
+	free(parts->flat);
 }
 
 /* The settings that the model card lists: with mode auto, the weights that were chosen. */
@@ -254,7 +287,20 @@ static json_t *listed_settings(const struct report_parts *parts, const struct jo
 		json_object_get(parts->settings, "peft"), "defense", defense);
 }
 
-static int write_adapter(struct job *job, const struct report_parts *parts, struct err *err)
+static int write_merged(struct job *job, const struct model_card *card, struct err *err)
+{
+	struct model_card own = *card;
+	const struct merged merged = {.card = &own,
+		.config = &job->inputs.config,
+		.weights = &job->inputs.weights,
+		.kernels = job->encoder.kernels,
+		.model_fd = job->run->model_fd};
+
+	own.is_merged = true;
+	return job->spec->export_merged ? merged_write(&job->merged, job->run->out_fd, &merged, err) : 0;
+}
+
+static int write_models(struct job *job, const struct report_parts *parts, struct err *err)
 {
 	struct trained_parts trained;
 	json_t *listed = listed_settings(parts, job);
@@ -267,6 +313,8 @@ static int write_adapter(struct job *job, const struct report_parts *parts, stru
 
 	if (rc == 0)
 		rc = export_adapter(&job->adapter, job->run->out_fd, &card, err);
+	if (rc == 0)
+		rc = write_merged(job, &card, err);
 	trained_parts_done(&trained);
 	json_decref(listed);
 	return rc;
@@ -303,6 +351,7 @@ static int write_report(struct job *job, struct report_parts *parts, struct err 
 	int rc;
 
 	list_artifacts(parts, "adapter/", &job->adapter);
+	list_artifacts(parts, "merged/", &job->merged);
 	list_artifacts(parts, "", &job->files);
 	rc = report_json(&json, &parts->report, err);
 	if (rc != 0)
@@ -342,7 +391,7 @@ int results_export(struct job *job, struct err *err)
 		return rc;
 	rc = fill_report(&parts, job, err);
 	if (rc == 0)
-		rc = write_adapter(job, &parts, err);
+		rc = write_models(job, &parts, err);
 	if (rc == 0)
 		rc = write_metrics(job, err);
 	if (rc == 0)
@@ -350,6 +399,8 @@ int results_export(struct job *job, struct err *err)
 	report_parts_done(&parts);
 	if (rc == 0)
 		rc = say_artifacts("adapter/", &job->adapter, err);
+	if (rc == 0)
+		rc = say_artifacts("merged/", &job->merged, err);
 	if (rc == 0)
 		rc = say_artifacts("", &job->files, err);
 	return rc;

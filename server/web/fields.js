@@ -46,6 +46,10 @@ export const GROUPS = [
 		{path: "gate.max_ca_drop", label: "Highest loss of accuracy", ...unit, hint: "Against undefended training."},
 		{path: "gate.min_ca", label: "Lowest accuracy", ...unit},
 	]},
+	{title: "Result", fields: [
+		{path: "export.merged", label: "Also a merged model", check: true, value: false,
+			hint: "LoRA only: a whole model that needs no adapter."},
+	]},
 	{title: "Columns and name", fields: [
 		{path: "data.text_column", label: "Text column", type: "text", value: "text"},
 		{path: "data.pair_column", label: "Second text column", type: "text", hint: "For pairs of texts."},

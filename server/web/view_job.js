@@ -63,7 +63,9 @@ class JobView {
 		put(this.head, h("h1", {}, this.job.suffix || "Job", " ", badge(this.job.status)), h("div", {class: "buttons"},
 			this.isFinished ? null : button("Cancel", () => this.cancel(), "danger"),
 			button("Log", () => this.showLog(), ""),
-			succeeded ? button("Download adapter", () => this.fetchAdapter(), "main") : null));
+			succeeded && this.job.export?.merged
+				? button("Download merged model", () => this.fetchArchive("merged", "The merged model"), "") : null,
+			succeeded ? button("Download adapter", () => this.fetchArchive("adapter", "The adapter"), "main") : null));
 	}
 
 	drawFacts() {
@@ -99,9 +101,9 @@ class JobView {
 		await this.refresh();
 	}
 
-	async fetchAdapter() {
-		await download(`${this.path}/adapter`, `${this.id}-adapter.zip`);
-		announce("The adapter was downloaded");
+	async fetchArchive(name, title) {
+		await download(`${this.path}/${name}`, `${this.id}-${name}.zip`);
+		announce(`${title} was downloaded`);
 	}
 
 	async showLog() {

@@ -63,7 +63,7 @@ def test_a_job_of_several_seeds_in_mode_auto_can_be_posted_again(service):
     ({"defense": {"mode": "auto", "amplify": 0, "attention": 0}}, "invalid_value", "defense.mode"),
     ({"defense": {"mode": "informed"}}, "unsupported", "defense.mode"),
     ({"evaluation": {"scan": True}}, "unsupported", "evaluation.scan"),
-    ({"export": {"merged": True}}, "unsupported", "export.merged"),
+    ({"export": {"merged": 1}}, "invalid_value", "export.merged"),
     ({"gate": {"rule": "bound"}}, "unsupported", "gate.rule"),
 ])
 def test_a_bad_field_is_refused_by_its_path(service, fields, code, param):

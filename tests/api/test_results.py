@@ -105,5 +105,34 @@ def test_a_running_jobs_report_has_what_is_known(service):
     assert service.daemon.get(f"{JOBS}/{job}/adapter").status == 400
 
 
-def test_a_merged_model_is_not_there(service, job):
-    assert service.daemon.get(f"{JOBS}/{job}/merged").status == 400
+def test_a_merged_model_is_there_for_who_asked(service):
+    job = service.submit("ok", export={"merged": True})
+    assert service.wait(job)["status"] == "succeeded"
+    answer = service.daemon.get(f"{JOBS}/{job}/merged")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/zip")
+    assert answer.headers["ETag"] == f'"{hashlib.sha256(answer.body).hexdigest()}"'
+    archive = zipfile.ZipFile(io.BytesIO(answer.body))
+    assert archive.namelist() == ["README.md", "config.json"]
+    assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    paths = [artifact["path"] for artifact in service.get(job, "/report")["artifacts"]]
+    assert {"merged.zip", "merged/config.json", "adapter.zip"} <= set(paths)
+    assert len(service.get(job)["result_files"]) == 3
+
+
+def test_a_merged_model_is_not_there_for_others(service, job):
+    answer = service.daemon.get(f"{JOBS}/{job}/merged")
+    assert (answer.status, answer.error["code"], answer.error["param"]) == (400, "invalid_state", "export.merged")
+
+
+def test_a_merged_model_is_not_there_before_success(service):
+    job = service.submit("phase train;steps 1;sleep 600", export={"merged": True})
+    answer = service.daemon.get(f"{JOBS}/{job}/merged")
+    assert (answer.status, answer.error["code"]) == (400, "invalid_state")
+    assert "only a job that succeeded has a merged model" in answer.error["message"]
+
+
+def test_a_job_without_the_merged_model_that_it_owes_fails(service):
+    job = service.submit("phase train;steps 1;file adapter/adapter_config.json {};file metrics.csv x;report;artifacts;done",
+                         export={"merged": True})
+    error = service.wait(job)["error"]
+    assert (error["code"], "ended without this artifact" in error["message"]) == ("internal_error", True)

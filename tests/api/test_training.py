@@ -1,10 +1,14 @@
 """Whole jobs under the real worker: the same work gives the same bytes, whatever happens to those who do it."""
+import io
 import os
 import signal
 import time
+import zipfile
 
 import harness
+import numpy
 import pytest
+import safetensors.numpy
 import tiny
 from service import FINISHED, JOBS
 
@@ -131,3 +135,31 @@ def test_jobs_side_by_side_do_not_touch_each_other(start_daemon, inputs, undistu
     jobs = [submit(daemon, inputs) for _ in range(2)] + [submit(daemon, inputs, seed=1)]
     adapters = [finish(daemon, job) for job in jobs]
     assert adapters[0] == adapters[1] == undisturbed != adapters[2]
+
+
+def tensors(archive, name):
+    return safetensors.numpy.load(zipfile.ZipFile(io.BytesIO(archive)).read(name))
+
+
+def test_the_merged_model_is_the_base_with_the_adapter_added(start_daemon, inputs):
+    daemon = start_daemon()
+    job = submit(daemon, inputs, hyperparameters=tiny.QUICK, export={"merged": True})
+    adapter = tensors(finish(daemon, job), "adapter_model.safetensors")
+    archive = daemon.get(f"{JOBS}/{job}/merged").body
+    merged = tensors(archive, "model.safetensors")
+    base = safetensors.numpy.load(inputs[0]["model.safetensors"])
+    changed = {name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
+               for name in adapter if name.endswith(".lora_A.weight")}
+    assert len(changed) == 2
+    for name, value in base.items():
+        if name.startswith("pooler."):
+            continue  # the head's dense layer stands there
+        want, place = value, f"bert.{name}"
+        if place.removesuffix(".weight") in changed:
+            a, b = (adapter[f"base_model.model.{place.removesuffix('.weight')}.lora_{part}.weight"] for part in "AB")
+            want = value + 8 / 4 * b @ a
+            assert abs(want - value).max() > 1e-3
+        assert numpy.allclose(merged[place], want, atol=1e-6), name
+    for name in ("bert.pooler.dense.weight", "classifier.weight"):
+        assert (merged[name] == adapter[f"base_model.model.{name}"]).all()
+    assert "vocab.txt" in zipfile.ZipFile(io.BytesIO(archive)).namelist()

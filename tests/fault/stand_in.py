@@ -130,6 +130,9 @@ class Worker:
     def results(self):
         self.file("adapter/README.md", "read me")
         self.file("adapter/adapter_config.json", "{}")
+        if self.spec["export"]["merged"]:
+            self.file("merged/config.json", "{}")
+            self.file("merged/README.md", "read me")
         self.file("metrics.csv", "step,loss\n")
         self.report()
 

@@ -120,7 +120,8 @@ static int write_adapter(const char *dir, const struct trained *trained, struct 
 		.evaluation = &evaluation,
 		.triggers = triggers,
 		.controls = controls};
-	const struct model_card card = {&report, trained, 128, true, NULL};
+	const struct model_card card = {
+		.report = &report, .trained = trained, .max_length = 128, .is_defended = true};
 	char name[DATASET_CLASSES_MAX][16];
 	struct manifest files;
 	int dirfd = open(dir, O_RDONLY | O_DIRECTORY), rc;

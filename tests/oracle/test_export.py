@@ -6,7 +6,7 @@ import pytest
 import torch
 from peft import AutoPeftModelForSequenceClassification, PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 import job
 import models
@@ -30,7 +30,8 @@ def finished(model_dir, tmp_path_factory):
             data = job.write_data(root / "data")
             hyperparameters = {"n_epochs": 4, "batch_size": 8, "learning_rate": 4e-3}
             done = job.Job(model_dir(name), data, root / "out", hyperparameters=hyperparameters,
-                           peft={"type": "lora", "r": 8, "alpha": 12}, defense={"attention": 1e-3})
+                           peft={"type": "lora", "r": 8, "alpha": 12}, defense={"attention": 1e-3},
+                           export={"merged": True})
             done.run()
             runs[name] = (model_dir(name), done)
         return runs[name]
@@ -68,7 +69,12 @@ def merged(directory, adapter):
     return from_pretrained(directory, adapter).merge_and_unload()
 
 
-LOADERS = {f.__name__: f for f in (from_pretrained, auto, merged)}
+def plain(_directory, adapter):
+    """The merged directory, without peft and without the base."""
+    return AutoModelForSequenceClassification.from_pretrained(adapter.with_name("merged"), attn_implementation="eager")
+
+
+LOADERS = {f.__name__: f for f in (from_pretrained, auto, merged, plain)}
 HEAD_KEYS = {
     "bert": {"head.dense": "bert.pooler.dense", "head.out": "classifier"},
     "roberta": {"head.dense": "classifier.dense", "head.out": "classifier.out_proj"},
@@ -136,3 +142,43 @@ def test_adapter_config_says_what_was_trained(finished):
     assert (config["peft_type"], config["task_type"]) == ("LORA", "SEQ_CLS")
     assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (8, 12, 0.0)
     assert sorted(config["target_modules"]) == ["query", "value"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_merged_directory_is_a_whole_model(finished, name):
+    """It knows its labels, tokenizes as the base does, and has no tensor too few or too many."""
+    directory, done = finished(name)
+    merged_dir = done.out / "merged"
+    assert encode(merged_dir, TEXTS) == encode(directory, TEXTS)
+    model, info = AutoModelForSequenceClassification.from_pretrained(merged_dir, output_loading_info=True)
+    assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert model.config.id2label == dict(enumerate(job.LABELS))
+    assert model.config.architectures == [type(model).__name__]
+    base_config = AutoConfig.from_pretrained(directory)
+    for key in ("vocab_size", "hidden_size", "intermediate_size", "layer_norm_eps", "pad_token_id",
+                "max_position_embeddings", "type_vocab_size", "hidden_dropout_prob"):
+        assert getattr(model.config, key) == getattr(base_config, key), key
+    assert activation(model) == activation(base(directory))
+
+
+def activation(model):
+    x = torch.linspace(-3, 3, 50)
+    return model.base_model.encoder.layer[0].intermediate.intermediate_act_fn(x).tolist()
+
+
+def test_merged_card_has_a_snippet_that_runs(finished):
+    _, done = finished("roberta-1-64-gelu")
+    card = (done.out / "merged" / "README.md").read_text()
+    snippet = card.split("```python\n")[1].split("```")[0]
+    names = {}
+    exec(snippet.replace("directory-of-this-model", str(done.out / "merged")), names)
+    assert names["id2label"] == dict(enumerate(job.LABELS))
+
+
+def test_merged_manifest_lists_every_file(finished):
+    _, done = finished("bert-1-32-gelu")
+    merged_dir = done.out / "merged"
+    listed = json.loads((merged_dir / "manifest.json").read_text())["outputs"]
+    assert sorted(file["path"] for file in listed) == sorted(p.name for p in merged_dir.iterdir() if p.name != "manifest.json")
+    for file in listed:
+        assert file["sha256"] == job.sha256(merged_dir / file["path"])

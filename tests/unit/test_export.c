@@ -143,7 +143,8 @@ static int start_job(void **state)
 		.controls = controls,
 		.ca_drop = &job->ca_drop};
 	job->trained = lora_of(FAMILY_BERT);
-	job->card = (struct model_card){&job->report, &job->trained, 128, true, NULL};
+	job->card = (struct model_card){
+		.report = &job->report, .trained = &job->trained, .max_length = 128, .is_defended = true};
 	*state = job;
 	return 0;
 }

@@ -127,7 +127,7 @@ static const struct {
 	{"{" BASE ", \"gate\": {\"rule\": \"bound\"}}", ERR_UNSUPPORTED, "gate.rule"},
 	{"{" BASE ", \"gate\": {\"max_ca_drop\": 0.1}, \"evaluation\": {\"compare_undefended\": false}}",
 		ERR_INVALID_VALUE, "gate.max_ca_drop"},
-	{"{" BASE ", \"export\": {\"merged\": true}}", ERR_UNSUPPORTED, "export.merged"},
+	{"{" BASE ", \"export\": {\"merged\": 1}}", ERR_INVALID_VALUE, "export.merged"},
 	{"{\"model\": {\"id\": \"m\"}, \"training_file\": \"f\"}", ERR_INVALID_VALUE, "model"},
 };
 

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "common/io.h"
 #include "common/json.h"
 
 /* --- text from outside ------------------------------------------------------------------------------ */
@@ -95,20 +96,42 @@ static void put_adapterhub_usage(struct buf *out, const struct labels *labels)
 	buf_str(out, "\n");
 }
 
-/* By enum spec_peft. */
-static const struct kind {
-	const char *title;	   /* with its article, as a sentence begins */
+static void put_merged_usage(struct buf *out, const struct labels *labels)
+{
+	(void)labels;
+	buf_str(out, "A whole model: transformers loads it like any other (written for 5.23.0; older ones "
+		     "know every field), "
+		     "and it knows its\nlabels.\n\n```python\n"
+		     "from transformers import AutoModelForSequenceClassification, AutoTokenizer\n\n"
+		     "base = \"directory-of-this-model\"\n"
+		     "model = AutoModelForSequenceClassification.from_pretrained(base).eval()\n"
+		     "id2label = model.config.id2label\n");
+}
+
+struct kind {
+	const char *title;	   /* as a sentence begins */
 	const char *library, *tag; /* as Hugging Face's hub calls them */
 	void (*put_usage)(struct buf *out, const struct labels *labels); /* up to the tokenizer */
-} kinds[] = {
-	[SPEC_LORA] = {"A LoRA adapter", "peft", "lora", put_peft_usage},
-	[SPEC_ADAPTER] = {"A bottleneck adapter", "adapter-transformers", "houlsby", put_adapterhub_usage},
-	[SPEC_PREFIX] = {"A prefix", "adapter-transformers", "prefix-tuning", put_adapterhub_usage},
+	const char *after;
 };
+
+static const char head_comes_along[] = "The head comes with the adapter: a warning about newly initialized "
+				       "weights of the base's own head is expected.";
+
+/* By enum spec_peft. */
+static const struct kind kinds[] = {
+	[SPEC_LORA] = {"A LoRA adapter", "peft", "lora", put_peft_usage, head_comes_along},
+	[SPEC_ADAPTER] = {"A bottleneck adapter", "adapter-transformers", "houlsby", put_adapterhub_usage,
+		head_comes_along},
+	[SPEC_PREFIX] = {"A prefix", "adapter-transformers", "prefix-tuning", put_adapterhub_usage,
+		head_comes_along},
+};
+static const struct kind merged_kind = {"A model with a LoRA merged in,", "transformers", "lora",
+	put_merged_usage, "The tokenizer's files are the base's, unchanged."};
 
 static const struct kind *kind_of(const struct model_card *card)
 {
-	return &kinds[card->trained->peft];
+	return card->is_merged ? &merged_kind : &kinds[card->trained->peft];
 }
 
 /* --- front matter ----------------------------------------------------------------------------------- */
@@ -263,10 +286,8 @@ static void put_usage(struct buf *out, const struct model_card *card)
 		"tokenizer = AutoTokenizer.from_pretrained(base)\n"
 		"tokens = tokenizer(\"a text\", truncation=True, max_length=%d, return_tensors=\"pt\")\n"
 		"print(id2label[model(**tokens).logits.argmax().item()])\n```\n\n"
-		"Texts were cut at %d tokens. The head comes with the adapter: a warning about newly "
-		"initialized "
-		"weights of the base's\nown head is expected.\n\n",
-		card->max_length, card->max_length);
+		"Texts were cut at %d tokens. %s\n\n",
+		card->max_length, card->max_length, kind_of(card)->after);
 }
 
 static void put_settings(struct buf *out, const json_t *settings)
@@ -339,4 +360,15 @@ void model_card_write(struct buf *out, const struct model_card *card)
 	put_settings(out, card->settings);
 	put_inputs(out, card->report);
 	buf_str(out, limits);
+}
+
+int model_card_save(int dirfd, const struct model_card *card, struct err *err)
+{
+	struct buf text = {0};
+	int rc;
+
+	model_card_write(&text, card);
+	rc = text.failed ? err_nomem(err) : io_write_file(dirfd, "README.md", text.data, text.len, err);
+	buf_done(&text);
+	return rc;
 }

@@ -18,10 +18,13 @@ struct model_card {
 	const struct trained *trained;
 	int max_length; /* tokens of a text in training and evaluation */
 	bool is_defended;
+	bool is_merged;		/* the card of merged/, and not of adapter/ */
 	const json_t *settings; /* object: its members are listed as they are; may be NULL */
 };
 
 /* Append the card. */
 void model_card_write(struct buf *out, const struct model_card *card);
+/* Write it into the directory as README.md. */
+int model_card_save(int dirfd, const struct model_card *card, struct err *err) MUST_USE;
 
 #endif

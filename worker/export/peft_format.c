@@ -83,7 +83,7 @@ static json_t *alpha_json(double alpha)
 							  : json_real(alpha);
 }
 
-static json_t *config_json(const struct trained *trained)
+static json_t *adapter_config(const struct trained *trained)
 {
 	const struct lora *lora = &trained->lora;
 
@@ -96,7 +96,7 @@ static json_t *config_json(const struct trained *trained)
 
 int peft_format_write(int dirfd, const struct trained *trained, struct err *err)
 {
-	int rc = json_file_write(dirfd, "adapter_config.json", config_json(trained), err);
+	int rc = json_file_write(dirfd, "adapter_config.json", adapter_config(trained), err);
 
 	return rc == 0 ? write_tensors(dirfd, trained, err) : rc;
 }

@@ -240,3 +240,36 @@ int config_read(struct config *out, int dirfd, struct err *err)
 	buf_done(&text);
 	return rc;
 }
+
+/* --- writing ---------------------------------------------------------------------------------------- */
+
+/* The first of its names. */
+static const char *activation_name(enum activation activation)
+{
+	for (size_t i = 0; i < NELEM(ACTIVATIONS); i++)
+		if (ACTIVATIONS[i].activation == activation)
+			return ACTIVATIONS[i].name;
+	return NULL;
+}
+
+json_t *config_json(const struct config *config)
+{
+	json_t *out = json_pack("{s:s, s:s}", "model_type", config->model_type, "hidden_act",
+		activation_name(config->activation));
+	int rc = out == NULL ? -1 : 0;
+
+	for (size_t i = 0; i < NELEM(INTEGERS) && rc == 0; i++) {
+		const void *at = (const char *)config + INTEGERS[i].offset;
+
+		rc = json_object_set_new(out, INTEGERS[i].name, json_integer(*(const int *)at));
+	}
+	for (size_t i = 0; i < NELEM(REALS) && rc == 0; i++) {
+		const void *at = (const char *)config + REALS[i].offset;
+
+		rc = json_object_set_new(out, REALS[i].name, json_real(*(const double *)at));
+	}
+	if (rc == 0)
+		return out;
+	json_decref(out);
+	return NULL;
+}

@@ -9,6 +9,8 @@
 #ifndef OBLIVIATE_CONFIG_H
 #define OBLIVIATE_CONFIG_H
 
+#include <jansson.h>
+
 #include "common/err.h"
 
 enum family { FAMILY_BERT, FAMILY_ROBERTA };
@@ -44,5 +46,8 @@ enum {
 };
 
 int config_read(struct config *out, int dirfd, struct err *err) MUST_USE;
+
+/* The way back: the fields that are read, by transformers' names. New reference; NULL when out of memory. */
+json_t *config_json(const struct config *config) MUST_USE;
 
 #endif

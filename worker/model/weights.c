@@ -85,7 +85,7 @@ const real **weights_slot(struct weights *weights, const struct tensor_site *sit
 	return (const real **)(void *)(base + site->offset);
 }
 
-static size_t dimension(char letter, const struct config *config)
+static int dimension(char letter, const struct config *config)
 {
 	const struct {
 		char letter;
@@ -95,8 +95,14 @@ static size_t dimension(char letter, const struct config *config)
 
 	for (size_t i = 0; i < NELEM(sizes); i++)
 		if (sizes[i].letter == letter)
-			return (size_t)sizes[i].size;
+			return sizes[i].size;
 	return 1;
+}
+
+void weights_site_shape(int shape[2], const struct tensor_site *site, const struct config *config)
+{
+	shape[0] = dimension(site->dim[0], config);
+	shape[1] = site->rank > 1 ? dimension(site->dim[1], config) : 0;
 }
 
 size_t weights_site_elements(const struct tensor_site *site, const struct config *config)
@@ -104,7 +110,7 @@ size_t weights_site_elements(const struct tensor_site *site, const struct config
 	size_t elements = 1;
 
 	for (int i = 0; i < site->rank; i++)
-		elements *= dimension(site->dim[i], config);
+		elements *= (size_t)dimension(site->dim[i], config);
 	return elements;
 }
 
@@ -420,7 +426,7 @@ static int check_shape(const struct st_tensor *tensor, const char *file, const s
 	bool same = tensor->rank == site->rank;
 
 	for (int i = 0; i < site->rank; i++) {
-		shape[i] = dimension(site->dim[i], config);
+		shape[i] = (size_t)dimension(site->dim[i], config);
 		same = same && tensor->shape[i] == shape[i];
 	}
 	if (same)

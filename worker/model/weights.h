@@ -49,6 +49,8 @@ extern const int weights_layer_site_count;
 void weights_name(char *out, size_t len, const struct tensor_site *site, int layer);
 /* The place of the pointer for a site in *weights. */
 const real **weights_slot(struct weights *weights, const struct tensor_site *site, int layer);
+/* Of its tensor; shape[1] is 0 where that is a vector. */
+void weights_site_shape(int shape[2], const struct tensor_site *site, const struct config *config);
 size_t weights_site_elements(const struct tensor_site *site, const struct config *config);
 
 int weights_open(struct weights *out, int dirfd, const struct config *config, struct err *err) MUST_USE;
