@@ -1,6 +1,9 @@
 #include "common/json.h"
 
 #include <stdio.h>
+#include <string.h>
+
+#include "common/utf8.h"
 
 static int parse(json_t **out, const char *data, size_t len, size_t flags, const char *where, struct err *err)
 {
@@ -64,6 +67,48 @@ void json_write(struct buf *buf, const json_t *value)
 void json_write_sorted(struct buf *buf, const json_t *value)
 {
 	dump(buf, value, JSON_COMPACT | JSON_SORT_KEYS);
+}
+
+/* How many bytes at the start go into a string as they are. */
+static size_t plain_bytes(const char *text, size_t len)
+{
+	size_t n = 0;
+
+	while (n < len && (unsigned char)text[n] >= 0x20 && text[n] != '"' && text[n] != '\\')
+		n++;
+	return utf8_valid(text, n);
+}
+
+static void write_escaped(struct buf *buf, char c)
+{
+	char escape[8];
+
+	if (c == '"' || c == '\\')
+		snprintf(escape, sizeof(escape), "\\%c", c);
+	else if (c == '\n')
+		snprintf(escape, sizeof(escape), "\\n");
+	else if ((unsigned char)c < 0x20)
+		snprintf(escape, sizeof(escape), "\\u%04x", (unsigned)c);
+	else
+		snprintf(escape, sizeof(escape), "\\ufffd");
+	buf_str(buf, escape);
+}
+
+void json_write_string(struct buf *buf, const char *text)
+{
+	size_t len = strlen(text);
+
+	buf_add(buf, "\"", 1);
+	while (len > 0) {
+		size_t n = plain_bytes(text, len);
+
+		buf_add(buf, text, n);
+		if (n < len)
+			write_escaped(buf, text[n++]);
+		text += n;
+		len -= n;
+	}
+	buf_add(buf, "\"", 1);
 }
 
 void json_write_pretty(struct buf *buf, const json_t *value)

@@ -30,6 +30,9 @@ bool json_is_bounded(const char *data, size_t len, size_t max);
 void json_write(struct buf *buf, const json_t *value);
 void json_write_sorted(struct buf *buf, const json_t *value);
 
+/* Append a string with its quotes; bytes that are no UTF-8 (a text that was cut) become U+FFFD. */
+void json_write_string(struct buf *buf, const char *text);
+
 /* Pretty-printed with two spaces and a final newline, for files that people open. */
 void json_write_pretty(struct buf *buf, const json_t *value);
 

@@ -15,7 +15,7 @@
 #include "server/staging.h"
 #include "server/store.h"
 
-enum { FILES_LIST_MAX = 10000, FIELD_MAX = 64, FILENAME_MAX_BYTES = 255 };
+enum { FILES_LIST_MAX = 10000, FILES_A_TIME = 100, FIELD_MAX = 64, FILENAME_MAX_BYTES = 255 };
 
 /* ---- names ---- */
 
@@ -193,6 +193,14 @@ static int publish(void *arg, struct err *err)
 	return rc;
 }
 
+static void respond_row(struct request *req, const struct file_row *row)
+{
+	struct buf text = {0};
+
+	file_write(&text, row);
+	respond_text(req, 200, "application/json", &text);
+}
+
 static int published(struct request *req, void *arg, struct err *err)
 {
 	struct upload *upload = arg;
@@ -201,7 +209,7 @@ static int published(struct request *req, void *arg, struct err *err)
 	if (rc != 0)
 		return rc;
 	upload->is_kept = true;
-	respond_json(req, 200, file_object(&upload->row));
+	respond_row(req, &upload->row);
 	return 0;
 }
 
@@ -225,23 +233,105 @@ int files_create(struct request *req, struct err *err)
 
 /* ---- the other verbs ---- */
 
+/*
+ * A list of files may have 10,000 objects, and nobody else is served while they are put together: so it goes out in parts
+ * of FILES_A_TIME. What is added or deleted meanwhile may be missing or not, as between the pages of any list.
+ */
+struct listing {
+	struct server *server;
+	struct page page; /* of the next part */
+	const char *purpose; /* the request's; NULL: all */
+	int left; /* objects that the client still wants */
+	struct rows rows;
+	struct buf pending; /* text on its way out */
+	size_t used;
+	bool is_over;
+};
+
+static void listing_free(void *object)
+{
+	struct listing *listing = object;
+
+	rows_done(&listing->rows);
+	buf_done(&listing->pending);
+	free(listing);
+}
+
+static int read_part(struct listing *listing, struct err *err)
+{
+	size_t before = listing->rows.n;
+	int rc;
+
+	listing->page.limit = MIN(listing->left, FILES_A_TIME);
+	listing->page.after_seq = listing->rows.last_seq;
+	rc = store_file_list(&listing->rows, listing->server->store, &listing->page,
+		listing->purpose, err);
+	listing->left -= (int)(listing->rows.n - before);
+	listing->is_over = !listing->rows.has_more || listing->left == 0;
+	return rc;
+}
+
+/* Move what was read, and the end after the last part, to what goes out. */
+static void show_part(struct listing *listing)
+{
+	if (listing->used > 0)
+		buf_reset(&listing->pending);
+	listing->used = 0;
+	if (listing->rows.text.failed)
+		listing->pending.failed = true;
+	else
+		buf_add(&listing->pending, listing->rows.text.data, listing->rows.text.len);
+	buf_reset(&listing->rows.text);
+	if (listing->is_over)
+		rows_tail(&listing->pending, &listing->rows);
+}
+
+static ssize_t pull_listing(void *arg, char *out, size_t max)
+{
+	struct listing *listing = arg;
+	struct err err;
+	size_t n;
+
+	if (listing->used == listing->pending.len) {
+		if (listing->is_over)
+			return PULL_END;
+		if (read_part(listing, &err) != 0) {
+			log_err(LOG_ERROR, "files", &err);
+			return PULL_FAULT;
+		}
+		show_part(listing);
+	}
+	if (listing->pending.failed)
+		return PULL_FAULT;
+	n = MIN(max, listing->pending.len - listing->used);
+	memcpy(out, listing->pending.data + listing->used, n);
+	listing->used += n;
+	return (ssize_t)n;
+}
+
 int files_list(struct request *req, struct err *err)
 {
-	struct page page;
-	bool has_more = false;
-	json_t *data;
-	int rc = page_parse(&page, req, FILES_LIST_MAX, FILES_LIST_MAX, err);
+	struct listing *listing = calloc(1, sizeof(*listing));
+	int rc;
 
+	if (listing == NULL)
+		return err_nomem(err);
+	request_own(req, listing, listing_free);
+	listing->server = request_server(req);
+	listing->purpose = request_query(req, "purpose");
+	rc = page_parse(&listing->page, req, FILES_LIST_MAX, FILES_LIST_MAX, err);
+	listing->left = listing->page.limit;
+	if (rc == 0)
+		rc = read_part(listing, err);
 	if (rc != 0)
 		return rc;
-	data = json_array();
-	rc = store_file_list(
-		data, &has_more, request_server(req)->store, &page, request_query(req, "purpose"), err);
-	if (rc != 0) {
-		json_decref(data);
-		return rc;
+	if (listing->is_over) {
+		respond_rows(req, &listing->rows);
+		return 0;
 	}
-	respond_list(req, data, has_more);
+	rows_head(&listing->pending);
+	show_part(listing);
+	respond_pieces(req, "application/json", pull_listing, listing);
 	return 0;
 }
 
@@ -251,7 +341,7 @@ int files_get(struct request *req, struct err *err)
 	int rc = store_file_get(&row, request_server(req)->store, request_param(req), err);
 
 	if (rc == 0)
-		respond_json(req, 200, file_object(&row));
+		respond_row(req, &row);
 	return rc;
 }
 

@@ -32,13 +32,14 @@ static int get_job(struct job_row *out, struct request *req, struct err *err)
 	return store_job_get(out, request_server(req)->store, request_param(req), err);
 }
 
-static int respond_job(struct request *req, const struct job_row *job, struct err *err)
+static int respond_job(struct request *req, const char *id, struct err *err)
 {
-	json_t *object;
-	int rc = job_object(&object, request_server(req)->store, job, err);
+	struct buf text = {0};
+	int rc = store_job_text(&text, request_server(req)->store, id, err);
 
 	if (rc == 0)
-		respond_json(req, 200, object);
+		respond_text(req, 200, "application/json", &text);
+	buf_done(&text);
 	return rc;
 }
 
@@ -128,7 +129,7 @@ int jobs_create(struct request *req, struct err *err)
 		rc = store_job_add(server->store, &job, err);
 	}
 	if (rc == 0)
-		rc = respond_job(req, &job, err);
+		rc = respond_job(req, job.id, err);
 	if (rc == 0)
 		pool_wake(server->pool);
 	job_row_done(&job);
@@ -155,7 +156,7 @@ static int add_filter(void *arg, const char *name, const char *value, struct err
 	return 0;
 }
 
-static int list_page(json_t *data, bool *has_more, struct request *req, json_t *filter, struct err *err)
+static int list_page(struct rows *rows, struct request *req, json_t *filter, struct err *err)
 {
 	struct page page;
 	int rc = page_parse(&page, req, LIST_MAX, LIST_DEFAULT, err);
@@ -163,34 +164,26 @@ static int list_page(json_t *data, bool *has_more, struct request *req, json_t *
 	if (rc == 0)
 		rc = request_query_each(req, add_filter, filter, err);
 	if (rc == 0)
-		rc = store_job_list(data, has_more, request_server(req)->store, &page,
-			json_object_size(filter) > 0 ? filter : NULL, err);
+		rc = store_job_list(rows, request_server(req)->store, &page, filter, err);
 	return rc;
 }
 
 int jobs_list(struct request *req, struct err *err)
 {
-	json_t *data = json_array(), *filter = json_object();
-	bool has_more = false;
-	int rc = list_page(data, &has_more, req, filter, err);
+	struct rows rows = {0};
+	json_t *filter = json_object();
+	int rc = list_page(&rows, req, filter, err);
 
 	json_decref(filter);
 	if (rc == 0)
-		respond_list(req, data, has_more);
-	else
-		json_decref(data);
+		respond_rows(req, &rows);
+	rows_done(&rows);
 	return rc;
 }
 
 int jobs_get(struct request *req, struct err *err)
 {
-	struct job_row job = {0};
-	int rc = get_job(&job, req, err);
-
-	if (rc == 0)
-		rc = respond_job(req, &job, err);
-	job_row_done(&job);
-	return rc;
+	return respond_job(req, request_param(req), err);
 }
 
 /* ---- change ---- */
@@ -254,17 +247,14 @@ static int change(struct server *server, const struct job_row *job, const struct
 static int change_and_respond(struct request *req, const struct verb *verb, struct err *err)
 {
 	struct server *server = request_server(req);
-	struct job_row job = {0}, changed = {0};
+	struct job_row job = {0};
 	int rc = get_job(&job, req, err);
 
 	if (rc == 0)
 		rc = change(server, &job, verb, err);
 	if (rc == 0)
-		rc = get_job(&changed, req, err);
-	if (rc == 0)
-		rc = respond_job(req, &changed, err);
+		rc = respond_job(req, job.id, err);
 	job_row_done(&job);
-	job_row_done(&changed);
 	return rc;
 }
 
@@ -300,33 +290,30 @@ int jobs_resume(struct request *req, struct err *err)
 
 /* ---- events and checkpoints ---- */
 
-static int list_events(struct request *req, const struct job_row *job, struct err *err)
+static int list_events(struct request *req, int64_t job_seq, struct err *err)
 {
-	json_t *data = json_array();
+	struct rows rows = {0};
 	struct page page;
-	bool has_more = false;
 	int rc = page_parse(&page, req, LIST_MAX, LIST_DEFAULT, err);
 
 	if (rc == 0)
-		rc = store_event_list(data, &has_more, request_server(req)->store, job->seq, &page, err);
+		rc = store_event_list(&rows, request_server(req)->store, job_seq, &page, err);
 	if (rc == 0)
-		respond_list(req, data, has_more);
-	else
-		json_decref(data);
+		respond_rows(req, &rows);
+	rows_done(&rows);
 	return rc;
 }
 
 int jobs_events(struct request *req, struct err *err)
 {
 	const char *accept = request_header(req, "Accept");
-	struct job_row job = {0};
-	int rc = get_job(&job, req, err);
+	int64_t seq;
+	int rc = store_job_find(&seq, request_server(req)->store, request_param(req), err);
 
 	if (rc == 0 && accept != NULL && strstr(accept, "text/event-stream") != NULL)
-		rc = event_stream_respond(req, &job, err);
+		rc = event_stream_respond(req, seq, err);
 	else if (rc == 0)
-		rc = list_events(req, &job, err);
-	job_row_done(&job);
+		rc = list_events(req, seq, err);
 	return rc;
 }
 

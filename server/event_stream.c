@@ -7,13 +7,12 @@
 #include "server/events.h"
 #include "server/pool.h"
 
-enum { EVENTS_A_TIME = 32, STREAM_END = -1 };
+enum { EVENTS_A_TIME = 32 };
 
 struct stream {
 	struct server *server;
 	struct request *req;
 	struct follower follower;
-	char job_id[STORE_ID_BYTES];
 	int64_t last; /* number of the last event that was formatted */
 	struct buf pending;
 	size_t used;
@@ -36,43 +35,22 @@ static void wake(void *arg)
 	request_wake(stream->req);
 }
 
-static void add_event(struct stream *stream, const json_t *event)
-{
-	stream->last = event_number(json_string_value(json_object_get(event, "id")));
-	buf_printf(&stream->pending, "id: %lld\nevent: %s\ndata: ", (long long)stream->last,
-		json_string_value(json_object_get(event, "type")));
-	json_write(&stream->pending, event);
-	buf_str(&stream->pending, "\n\n");
-}
-
 /* Format the next events. */
 static int fill(struct stream *stream, struct err *err)
 {
-	json_t *list = json_array(), *event;
-	size_t i;
-	int rc = list == NULL ? err_nomem(err) : 0;
-
 	buf_reset(&stream->pending);
 	stream->used = 0;
-	if (rc == 0)
-		rc = store_event_follow(list, stream->server->store, stream->follower.job_seq, stream->last,
-			EVENTS_A_TIME, err);
-	json_array_foreach(list, i, event) add_event(stream, event);
-	json_decref(list);
-	if (rc == 0 && stream->pending.failed)
-		rc = err_nomem(err);
-	return rc;
+	return store_event_follow(&stream->pending, &stream->last, stream->server->store,
+		stream->follower.job_seq, EVENTS_A_TIME, err);
 }
 
-static bool is_finished(struct stream *stream)
+static bool is_finished(const struct stream *stream)
 {
-	struct job_row job = {0};
 	struct err err;
-	bool is_over = store_job_get(&job, stream->server->store, stream->job_id, &err) != 0 ||
-		       job_is_finished(job.status);
+	bool is_over;
 
-	job_row_done(&job);
-	return is_over;
+	return store_job_is_over(&is_over, stream->server->store, stream->follower.job_seq, &err) != 0 ||
+	       is_over;
 }
 
 static ssize_t give(struct stream *stream, char *out, size_t max)
@@ -94,7 +72,7 @@ static ssize_t nothing_to_say(struct stream *stream, char *out, size_t max)
 	buf_reset(&stream->pending);
 	stream->used = 0;
 	buf_str(&stream->pending, ": ping\n\n");
-	return stream->pending.failed ? STREAM_END : give(stream, out, max);
+	return stream->pending.failed ? PULL_END : give(stream, out, max);
 }
 
 static ssize_t pull(void *arg, char *out, size_t max)
@@ -109,11 +87,11 @@ static ssize_t pull(void *arg, char *out, size_t max)
 	is_over = is_finished(stream);
 	if (fill(stream, &err) != 0) {
 		log_err(LOG_ERROR, "event_stream", &err);
-		return STREAM_END;
+		return PULL_END;
 	}
 	if (stream->pending.len > 0)
 		return give(stream, out, max);
-	return is_over ? STREAM_END : nothing_to_say(stream, out, max);
+	return is_over ? PULL_END : nothing_to_say(stream, out, max);
 }
 
 static int parse_last(int64_t *out, const char *text, struct err *err)
@@ -130,7 +108,7 @@ static int parse_last(int64_t *out, const char *text, struct err *err)
 	return 0;
 }
 
-int event_stream_respond(struct request *req, const struct job_row *job, struct err *err)
+int event_stream_respond(struct request *req, int64_t job_seq, struct err *err)
 {
 	struct stream *stream;
 	int64_t last;
@@ -144,8 +122,7 @@ int event_stream_respond(struct request *req, const struct job_row *job, struct 
 	stream->server = request_server(req);
 	stream->req = req;
 	stream->last = last;
-	stream->follower = (struct follower){.job_seq = job->seq, .wake = wake, .arg = stream};
-	memcpy(stream->job_id, job->id, sizeof(stream->job_id));
+	stream->follower = (struct follower){.job_seq = job_seq, .wake = wake, .arg = stream};
 	events_follow(pool_events(stream->server->pool), &stream->follower);
 	request_own(req, stream, stream_free);
 	respond_header(req, "Cache-Control", "no-cache");

@@ -14,6 +14,6 @@
 #include "server/http.h"
 #include "server/store_job.h"
 
-int event_stream_respond(struct request *req, const struct job_row *job, struct err *err) MUST_USE;
+int event_stream_respond(struct request *req, int64_t job_seq, struct err *err) MUST_USE;
 
 #endif

@@ -88,6 +88,8 @@ void request_work(struct request *req, int (*work)(void *arg, struct err *err),
 
 /* Steals body. */
 void respond_json(struct request *req, int status, json_t *body);
+/* Takes the text, and answers with ERR_NO_MEMORY where it has failed. */
+void respond_text(struct request *req, int status, const char *content_type, struct buf *text);
 /* Copies. */
 void respond_bytes(struct request *req, int status, const char *content_type, const void *data, size_t len);
 /* {"error": {message, type, param, code}}; param is err->where. */
@@ -106,9 +108,15 @@ struct file_answer {
 void respond_file(struct request *req, const struct file_answer *file);
 
 /*
- * A body of unknown length. `pull` fills out with at most max bytes and returns their number, 0 to sleep
- * until request_wake or the tick (HTTP_TICK_MS; a pull with nothing to say should then send a comment), or a
- * negative number at the end. `arg` is usually request_owned.
+ * A body of unknown length. `pull` fills out with at most max bytes and returns their number, PULL_END, or PULL_FAULT,
+ * which cuts the connection, so that the client does not take what it has for whole. `arg` is usually request_owned.
+ */
+enum { PULL_END = -1, PULL_FAULT = -2 };
+void respond_pieces(struct request *req, const char *content_type,
+	ssize_t (*pull)(void *arg, char *out, size_t max), void *arg);
+/*
+ * The same for a body that waits for news: `pull` may return 0, to sleep until request_wake or the tick (HTTP_TICK_MS; a
+ * pull with nothing to say should then send a comment). When the daemon stops, the body ends.
  */
 void respond_stream(struct request *req, const char *content_type,
 	ssize_t (*pull)(void *arg, char *out, size_t max), void *arg);

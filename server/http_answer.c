@@ -39,14 +39,16 @@ static void set_response(struct request *req, int status, struct MHD_Response *r
 	req->answer.response = response;
 }
 
-void respond_bytes(struct request *req, int status, const char *content_type, const void *data, size_t len)
+static void respond_buffer(struct request *req, int status, const char *content_type, void *data, size_t len,
+	enum MHD_ResponseMemoryMode mode)
 {
-	/* MHD takes a plain pointer even where it copies. */
-	struct MHD_Response *response = MHD_create_response_from_buffer(
-		len, (void *)(uintptr_t)(len == 0 ? "" : data), MHD_RESPMEM_MUST_COPY);
+	struct MHD_Response *response = MHD_create_response_from_buffer(len, data, mode);
 
-	if (response == NULL)
-		return; /* out of memory: the connection is closed */
+	if (response == NULL) { /* out of memory: the connection is closed */
+		if (mode == MHD_RESPMEM_MUST_FREE)
+			free(data);
+		return;
+	}
 	respond_header(req, "Content-Type", content_type);
 	set_response(req, status, response);
 	if (req->is_recording) {
@@ -55,22 +57,36 @@ void respond_bytes(struct request *req, int status, const char *content_type, co
 	}
 }
 
+void respond_bytes(struct request *req, int status, const char *content_type, const void *data, size_t len)
+{
+	/* MHD takes a plain pointer even where it copies. */
+	respond_buffer(req, status, content_type, (void *)(uintptr_t)(len == 0 ? "" : data), len,
+		MHD_RESPMEM_MUST_COPY);
+}
+
+void respond_text(struct request *req, int status, const char *content_type, struct buf *text)
+{
+	size_t len = text->len;
+	char *data = buf_take(text);
+	struct err err;
+
+	if (data != NULL) {
+		respond_buffer(req, status, content_type, data, len, MHD_RESPMEM_MUST_FREE);
+		return;
+	}
+	err_nomem(&err);
+	respond_err(req, &err);
+}
+
 void respond_json(struct request *req, int status, json_t *body)
 {
 	struct buf text = {0};
 
 	json_write(&text, body);
+	if (body == NULL)
+		text.failed = true;
 	json_decref(body);
-	if (body == NULL || text.failed) {
-		struct err err;
-
-		buf_done(&text);
-		err_nomem(&err);
-		respond_err(req, &err);
-		return;
-	}
-	respond_bytes(req, status, "application/json", text.data, text.len);
-	buf_done(&text);
+	respond_text(req, status, "application/json", &text);
 }
 
 /* ---- errors ---- */
@@ -218,17 +234,17 @@ static ssize_t pull_stream(void *arg, uint64_t pos, char *out, size_t max)
 	ssize_t n;
 
 	(void)pos;
-	if (req->http->is_stopping)
+	if (req->is_waiting && req->http->is_stopping)
 		return MHD_CONTENT_READER_END_OF_STREAM;
 	n = req->pull(req->pull_arg, out, max);
 	if (n < 0)
-		return MHD_CONTENT_READER_END_OF_STREAM;
+		return n == PULL_END ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
 	if (n == 0)
 		http_sleep(req);
 	return n;
 }
 
-void respond_stream(struct request *req, const char *content_type,
+void respond_pieces(struct request *req, const char *content_type,
 	ssize_t (*pull)(void *arg, char *out, size_t max), void *arg)
 {
 	struct MHD_Response *response =
@@ -238,9 +254,17 @@ void respond_stream(struct request *req, const char *content_type,
 		return;
 	req->pull = pull;
 	req->pull_arg = arg;
-	req->http->stats.streams++;
 	respond_header(req, "Content-Type", content_type);
 	set_response(req, 200, response);
+}
+
+void respond_stream(struct request *req, const char *content_type,
+	ssize_t (*pull)(void *arg, char *out, size_t max), void *arg)
+{
+	respond_pieces(req, content_type, pull, arg);
+	req->is_waiting = req->pull != NULL;
+	if (req->is_waiting)
+		req->http->stats.streams++;
 }
 
 /* ---- out ---- */

@@ -107,6 +107,7 @@ struct request {
 	struct answer answer;
 	ssize_t (*pull)(void *arg, char *out, size_t max);
 	void *pull_arg;
+	bool is_waiting; /* pull may sleep: an event stream */
 };
 
 /* http.c: run MHD again soon; to be called after every resume. */

@@ -87,7 +87,7 @@ static void release_owned(struct request *req)
 
 void request_free(struct request *req)
 {
-	if (req->pull != NULL)
+	if (req->is_waiting)
 		req->http->stats.streams--;
 	release_owned(req);
 	answer_done(&req->answer);

@@ -32,19 +32,22 @@ int page_parse(struct page *out, const struct request *req, int max_limit, int d
 	return limit == NULL ? 0 : parse_limit(&out->limit, limit, max_limit, err);
 }
 
-static json_t *id_at(const json_t *data, size_t i)
+void respond_rows(struct request *req, struct rows *rows)
 {
-	json_t *id = json_object_get(json_array_get(data, i), "id");
+	struct buf text = {0};
 
-	return id == NULL ? json_null() : json_incref(id);
+	rows_finish(&text, rows);
+	respond_text(req, 200, "application/json", &text);
 }
 
 void respond_list(struct request *req, json_t *data, bool has_more)
 {
-	size_t n = json_array_size(data);
-	json_t *first = id_at(data, 0), *last = id_at(data, n == 0 ? 0 : n - 1);
+	struct rows rows = {.has_more = has_more};
+	json_t *object;
+	size_t i;
 
-	respond_json(req, 200,
-		json_pack("{s:s, s:o, s:o, s:o, s:b}", "object", "list", "data", data, "first_id", first,
-			"last_id", last, "has_more", (int)has_more));
+	json_array_foreach(data, i, object)
+		json_write(rows_next(&rows, json_string_value(json_object_get(object, "id"))), object);
+	json_decref(data);
+	respond_rows(req, &rows);
 }

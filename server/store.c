@@ -290,6 +290,35 @@ json_t *store_json(sqlite3_stmt *row, int column)
 	return value;
 }
 
+/* ---- text of objects ---- */
+
+void store_write_integer(struct buf *out, int64_t value)
+{
+	char digits[24];
+
+	buf_add(out, digits, (size_t)snprintf(digits, sizeof(digits), "%lld", (long long)value));
+}
+
+void store_write_text(struct buf *out, sqlite3_stmt *row, int column)
+{
+	const unsigned char *text = sqlite3_column_text(row, column);
+
+	if (text == NULL)
+		buf_str(out, "null");
+	else
+		json_write_string(out, (const char *)text);
+}
+
+void store_write_json(struct buf *out, sqlite3_stmt *row, int column, const char *none)
+{
+	const unsigned char *text = sqlite3_column_text(row, column);
+
+	if (text == NULL)
+		buf_str(out, none);
+	else
+		buf_add(out, text, (size_t)sqlite3_column_bytes(row, column));
+}
+
 /* ---- lists ---- */
 
 int store_page_start(int64_t *start, struct store *store, enum store_sql by_id, int seq_column,
@@ -299,7 +328,9 @@ int store_page_start(int64_t *start, struct store *store, enum store_sql by_id, 
 	int rc;
 
 	*start = page->is_ascending ? 0 : INT64_MAX;
-	if (page->after[0] == '\0')
+	if (page->after_seq != 0)
+		*start = page->after_seq;
+	if (page->after_seq != 0 || page->after[0] == '\0')
 		return 0;
 	rc = store_one(&row, store, by_id, err, "s", page->after);
 	if (rc == 0)

@@ -12,6 +12,7 @@
 #include "common/err.h"
 #include "common/json.h"
 #include "common/sha256.h"
+#include "server/rows.h"
 
 struct store;
 
@@ -34,6 +35,7 @@ struct page {
 	int limit;
 	bool is_ascending;
 	char after[STORE_NAME_BYTES];
+	int64_t after_seq; /* instead of `after`, where the list is read in several parts: rows->last_seq; 0: none */
 };
 
 /* ---- files ---- */
@@ -52,13 +54,13 @@ int store_file_add(struct store *store, const struct file_row *row, struct err *
 int store_file_get(struct file_row *out, struct store *store, const char *id, struct err *err) MUST_USE;
 /* ERR_IN_USE while an unfinished job needs it. */
 int store_file_delete(struct store *store, const char *id, struct err *err) MUST_USE;
-/* Append the file objects of a page to `data` (an array); purpose NULL: all. Unknown `after`: ERR_NOT_FOUND. */
-int store_file_list(json_t *data, bool *has_more, struct store *store, const struct page *page,
-	const char *purpose, struct err *err) MUST_USE;
-/* The results of a job, oldest first, as ids appended to the array. */
-int store_file_ids_of_job(json_t *ids, struct store *store, const char *job_id, struct err *err) MUST_USE;
-/* The file object of the interface; new reference, NULL when out of memory. */
-json_t *file_object(const struct file_row *row);
+/* Append the file objects of a page; purpose NULL: all. Unknown `after`: ERR_NOT_FOUND. */
+int store_file_list(struct rows *rows, struct store *store, const struct page *page, const char *purpose,
+	struct err *err) MUST_USE;
+/* Append the ids of a job's results, oldest first, as a JSON array. */
+int store_file_ids_of_job(struct buf *out, struct store *store, const char *job_id, struct err *err) MUST_USE;
+/* Append the file object of the interface. */
+void file_write(struct buf *out, const struct file_row *row);
 
 /* ---- models ---- */
 

@@ -50,55 +50,73 @@ int store_file_delete(struct store *store, const char *id, struct err *err)
 	return rc;
 }
 
-json_t *file_object(const struct file_row *row)
+static void write_member(struct buf *out, const char *name, const char *text)
 {
-	json_t *object = json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:s, s:s}", "id", row->id, "object",
-		"file", "bytes", (json_int_t)row->bytes, "created_at", (json_int_t)row->created_at,
-		"filename", row->filename, "purpose", row->purpose, "status", "processed", "sha256",
-		row->sha256);
-
-	return object;
+	buf_str(out, name);
+	json_write_string(out, text);
 }
 
-int store_file_list(json_t *data, bool *has_more, struct store *store, const struct page *page,
-	const char *purpose, struct err *err)
+void file_write(struct buf *out, const struct file_row *row)
+{
+	write_member(out, "{\"id\":", row->id);
+	buf_str(out, ",\"object\":\"file\",\"bytes\":");
+	store_write_integer(out, row->bytes);
+	buf_str(out, ",\"created_at\":");
+	store_write_integer(out, row->created_at);
+	write_member(out, ",\"filename\":", row->filename);
+	write_member(out, ",\"purpose\":", row->purpose);
+	write_member(out, ",\"status\":\"processed\",\"sha256\":", row->sha256);
+	buf_str(out, "}");
+}
+
+static int append_files(struct rows *rows, sqlite3_stmt *row, int limit, struct err *err)
+{
+	struct file_row file;
+	int rc;
+
+	while ((rc = store_next(row, err)) == STORE_ROW) {
+		rows->has_more = limit-- == 0;
+		if (rows->has_more)
+			return 0;
+		read_row(&file, row);
+		rows->last_seq = sqlite3_column_int64(row, FILE_SEQ_COLUMN);
+		file_write(rows_next(rows, file.id), &file);
+	}
+	return rc;
+}
+
+int store_file_list(
+	struct rows *rows, struct store *store, const struct page *page, const char *purpose, struct err *err)
 {
 	sqlite3_stmt *row;
-	struct file_row file;
 	int64_t start = 0;
 	int rc = store_page_start(&start, store, SQL_FILE_GET, FILE_SEQ_COLUMN, page, err);
 
-	*has_more = false;
+	rows->has_more = false;
 	if (rc == 0)
 		rc = store_query(&row, store, page->is_ascending ? SQL_FILE_OLDEST : SQL_FILE_NEWEST, err,
 			"iis", start, (int64_t)page->limit + 1, purpose);
 	if (rc != 0)
 		return rc;
-	while ((rc = store_next(row, err)) == STORE_ROW) {
-		if (json_array_size(data) == (size_t)page->limit) {
-			*has_more = true;
-			rc = 0;
-			break;
-		}
-		read_row(&file, row);
-		if (json_array_append_new(data, file_object(&file)) != 0) {
-			rc = err_nomem(err);
-			break;
-		}
-	}
+	rc = append_files(rows, row, page->limit, err);
 	sqlite3_reset(row);
-	return rc;
+	return rc == 0 && rows->text.failed ? err_nomem(err) : rc;
 }
 
-int store_file_ids_of_job(json_t *ids, struct store *store, const char *job_id, struct err *err)
+int store_file_ids_of_job(struct buf *out, struct store *store, const char *job_id, struct err *err)
 {
+	const char *before = "[";
 	sqlite3_stmt *row;
 	int rc = store_query(&row, store, SQL_FILE_OF_JOB, err, "s", job_id);
 
 	if (rc != 0)
 		return rc;
-	while ((rc = store_next(row, err)) == STORE_ROW)
-		json_array_append_new(ids, json_string((const char *)sqlite3_column_text(row, 0)));
+	while ((rc = store_next(row, err)) == STORE_ROW) {
+		buf_str(out, before);
+		store_write_text(out, row, 0);
+		before = ",";
+	}
 	sqlite3_reset(row);
+	buf_str(out, before[0] == '[' ? "[]" : "]");
 	return rc;
 }

@@ -25,7 +25,7 @@ static enum job_status status_from_name(const char *name)
 	return JOB_FAILED; /* cannot be: the table has a CHECK */
 }
 
-static int read_spec(struct spec *out, sqlite3_stmt *row, int column, struct err *err)
+int store_job_spec(struct spec *out, sqlite3_stmt *row, int column, struct err *err)
 {
 	json_t *json = store_json(row, column);
 	int rc;
@@ -60,7 +60,7 @@ static int read_row(struct job_row *out, sqlite3_stmt *row, struct err *err)
 	out->error.code = err_from_name(name);
 	store_text(out->error.text, sizeof(out->error.text), row, 13);
 	store_text(out->error.where, sizeof(out->error.where), row, 14);
-	return read_spec(&out->spec, row, 15, err);
+	return store_job_spec(&out->spec, row, 15, err);
 }
 
 static int add_inputs(struct store *store, const struct job_row *job, struct err *err)
@@ -86,19 +86,37 @@ static int add_inputs(struct store *store, const struct job_row *job, struct err
 
 static int add_row(struct store *store, struct job_row *job, struct err *err)
 {
-	struct buf text = {0};
+	struct buf text = {0}, view = {0};
 	sqlite3_stmt *row = NULL;
 	int rc = spec_write(&text, &job->spec, SPEC_WORKER, err);
 
 	if (rc == 0)
-		rc = store_one(&row, store, SQL_JOB_ADD, err, "sisj", job->id, job->created_at, text.data,
-			job->spec.metadata);
+		rc = job_view(&view, &job->spec, err);
+	if (rc == 0)
+		rc = store_one(&row, store, SQL_JOB_ADD, err, "sisjs", job->id, job->created_at, text.data,
+			job->spec.metadata, view.data);
 	buf_done(&text);
+	buf_done(&view);
 	if (rc != STORE_ROW)
 		return rc != 0 ? rc : err_set(err, ERR_INTERNAL, "jobs", "no row was added");
 	job->seq = sqlite3_column_int64(row, 0);
 	sqlite3_reset(row);
 	return 0;
+}
+
+static int add_metadata(struct store *store, const struct job_row *job, struct err *err)
+{
+	const char *key;
+	json_t *value;
+	int rc = 0;
+
+	json_object_foreach(job->spec.metadata, key, value)
+	{
+		if (rc == 0)
+			rc = store_run(store, SQL_JOB_METADATA_ADD, NULL, err, "ssi", key,
+				json_string_value(value), job->seq);
+	}
+	return rc;
 }
 
 int store_job_add(struct store *store, struct job_row *job, struct err *err)
@@ -114,6 +132,8 @@ int store_job_add(struct store *store, struct job_row *job, struct err *err)
 	rc = add_row(store, job, err);
 	if (rc == 0)
 		rc = add_inputs(store, job, err);
+	if (rc == 0)
+		rc = add_metadata(store, job, err);
 	created.job_seq = job->seq;
 	created.created_at = job->created_at;
 	if (rc == 0)
@@ -125,13 +145,18 @@ int store_job_add(struct store *store, struct job_row *job, struct err *err)
 	return store_commit(store, err);
 }
 
+int store_job_missing(const char *id, struct err *err)
+{
+	return err_set(err, ERR_NOT_FOUND, NULL, "no such job: '%s'", id);
+}
+
 int store_job_get(struct job_row *out, struct store *store, const char *id, struct err *err)
 {
 	sqlite3_stmt *row;
 	int rc = store_one(&row, store, SQL_JOB_GET, err, "s", id);
 
 	if (rc == 0)
-		return err_set(err, ERR_NOT_FOUND, NULL, "no such job: '%s'", id);
+		return store_job_missing(id, err);
 	if (rc != STORE_ROW)
 		return rc;
 	rc = read_row(out, row, err);
@@ -139,42 +164,31 @@ int store_job_get(struct job_row *out, struct store *store, const char *id, stru
 	return rc;
 }
 
-static int append_job(json_t *data, struct store *store, sqlite3_stmt *row, struct err *err)
+int store_job_find(int64_t *seq, struct store *store, const char *id, struct err *err)
 {
-	struct job_row job;
-	json_t *object = NULL;
-	int rc = read_row(&job, row, err);
+	sqlite3_stmt *row;
+	int rc = store_one(&row, store, SQL_JOB_FIND, err, "s", id);
 
 	if (rc == 0)
-		rc = job_object(&object, store, &job, err);
-	job_row_done(&job);
-	if (rc == 0 && json_array_append_new(data, object) != 0)
-		rc = err_nomem(err);
-	return rc;
+		return store_job_missing(id, err);
+	if (rc != STORE_ROW)
+		return rc;
+	*seq = sqlite3_column_int64(row, 0);
+	sqlite3_reset(row);
+	return 0;
 }
 
-int store_job_list(json_t *data, bool *has_more, struct store *store, const struct page *page,
-	const json_t *metadata, struct err *err)
+int store_job_is_over(bool *out, struct store *store, int64_t seq, struct err *err)
 {
-	enum { SEQ_COLUMN = 0 };
 	sqlite3_stmt *row;
-	int64_t start = 0;
-	int rc = store_page_start(&start, store, SQL_JOB_GET, SEQ_COLUMN, page, err);
+	int rc = store_one(&row, store, SQL_JOB_IS_OVER, err, "i", seq);
 
-	*has_more = false;
-	if (rc == 0)
-		rc = store_query(&row, store, page->is_ascending ? SQL_JOB_OLDEST : SQL_JOB_NEWEST, err,
-			"iij", start, (int64_t)page->limit + 1, metadata);
-	if (rc != 0)
+	*out = true;
+	if (rc != STORE_ROW)
 		return rc;
-	while ((rc = store_next(row, err)) == STORE_ROW) {
-		*has_more = json_array_size(data) == (size_t)page->limit;
-		rc = *has_more ? 0 : append_job(data, store, row, err);
-		if (*has_more || rc != 0)
-			break;
-	}
+	*out = sqlite3_column_int(row, 0) != 0;
 	sqlite3_reset(row);
-	return rc;
+	return 0;
 }
 
 int store_job_count_queued(int64_t *out, struct store *store, struct err *err)
@@ -329,16 +343,27 @@ int64_t event_number(const char *id)
 	return *end == '\0' ? number : 0;
 }
 
-static json_t *event_object(sqlite3_stmt *row)
+/* The number and NUL in out. */
+static void event_id(char out[STORE_ID_BYTES], int64_t number)
 {
-	char id[48];
-	json_t *data = store_json(row, 5);
+	snprintf(out, STORE_ID_BYTES, "%s%lld", event_prefix, (long long)number);
+}
 
-	snprintf(id, sizeof(id), "%s%lld", event_prefix, (long long)sqlite3_column_int64(row, 0));
-	return json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:o}", "id", id, "object", "fine_tuning.job.event",
-		"created_at", (json_int_t)sqlite3_column_int64(row, 1), "level", sqlite3_column_text(row, 2),
-		"message", sqlite3_column_text(row, 4), "type", sqlite3_column_text(row, 3), "data",
-		data != NULL ? data : json_object());
+static void write_event(struct buf *out, const char *id, sqlite3_stmt *row)
+{
+	buf_str(out, "{\"id\":\"");
+	buf_str(out, id);
+	buf_str(out, "\",\"object\":\"fine_tuning.job.event\",\"created_at\":");
+	store_write_integer(out, sqlite3_column_int64(row, 1));
+	buf_str(out, ",\"level\":");
+	store_write_text(out, row, 2);
+	buf_str(out, ",\"message\":");
+	store_write_text(out, row, 4);
+	buf_str(out, ",\"type\":");
+	store_write_text(out, row, 3);
+	buf_str(out, ",\"data\":");
+	store_write_json(out, row, 5, "{}");
+	buf_str(out, "}");
 }
 
 /* Append at most `limit` objects that `object` makes of the rows. */
@@ -381,31 +406,61 @@ static int event_start(
 	return 0;
 }
 
-int store_event_list(json_t *data, bool *has_more, struct store *store, int64_t job_seq,
-	const struct page *page, struct err *err)
+static int append_events(struct rows *rows, sqlite3_stmt *row, int limit, struct err *err)
+{
+	char id[STORE_ID_BYTES];
+	int rc;
+
+	while ((rc = store_next(row, err)) == STORE_ROW) {
+		rows->has_more = limit-- == 0;
+		if (rows->has_more)
+			return 0;
+		event_id(id, sqlite3_column_int64(row, 0));
+		write_event(rows_next(rows, id), id, row);
+	}
+	return rc;
+}
+
+int store_event_list(
+	struct rows *rows, struct store *store, int64_t job_seq, const struct page *page, struct err *err)
 {
 	sqlite3_stmt *row;
 	int64_t start = 0;
 	int rc = event_start(&start, store, job_seq, page, err);
 
+	rows->has_more = false;
 	if (rc == 0)
 		rc = store_query(&row, store, page->is_ascending ? SQL_EVENT_OLDEST : SQL_EVENT_NEWEST, err,
 			"iii", start, (int64_t)page->limit + 1, job_seq);
 	if (rc != 0)
 		return rc;
-	return append_rows(data, has_more, row, page->limit, event_object, err);
+	rc = append_events(rows, row, page->limit, err);
+	sqlite3_reset(row);
+	return rc == 0 && rows->text.failed ? err_nomem(err) : rc;
 }
 
 int store_event_follow(
-	json_t *data, struct store *store, int64_t job_seq, int64_t after, int limit, struct err *err)
+	struct buf *out, int64_t *last, struct store *store, int64_t job_seq, int limit, struct err *err)
 {
+	char id[STORE_ID_BYTES];
 	sqlite3_stmt *row;
-	bool has_more;
-	int rc = store_query(&row, store, SQL_EVENT_OLDEST, err, "iii", after, (int64_t)limit, job_seq);
+	int rc = store_query(&row, store, SQL_EVENT_OLDEST, err, "iii", *last, (int64_t)limit, job_seq);
 
 	if (rc != 0)
 		return rc;
-	return append_rows(data, &has_more, row, limit, event_object, err);
+	while ((rc = store_next(row, err)) == STORE_ROW) {
+		*last = sqlite3_column_int64(row, 0);
+		event_id(id, *last);
+		buf_str(out, "id: ");
+		store_write_integer(out, *last);
+		buf_str(out, "\nevent: ");
+		buf_str(out, (const char *)sqlite3_column_text(row, 3));
+		buf_str(out, "\ndata: ");
+		write_event(out, id, row);
+		buf_str(out, "\n\n");
+	}
+	sqlite3_reset(row);
+	return rc == 0 && out->failed ? err_nomem(err) : rc;
 }
 
 /* ---- checkpoints ---- */

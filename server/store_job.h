@@ -33,8 +33,8 @@ bool job_is_finished(enum job_status status);
 /* "ft:<model>:<suffix>:<job>", the name of what a job makes. */
 struct job_row;
 void job_model_name(char out[STORE_NAME_BYTES], const struct job_row *job);
-/* The job object of the interface. New reference. */
-int job_object(json_t **out, struct store *store, const struct job_row *job, struct err *err) MUST_USE;
+/* Append the part of a job's object that never changes (the spec as the interface shows it) as a JSON object. */
+int job_view(struct buf *out, const struct spec *spec, struct err *err) MUST_USE;
 
 struct job_row {
 	int64_t seq;
@@ -57,9 +57,15 @@ void job_row_done(struct job_row *row);
 /* Add the job, its inputs and its first event; sets seq, created_at and status of the row. */
 int store_job_add(struct store *store, struct job_row *row, struct err *err) MUST_USE;
 int store_job_get(struct job_row *out, struct store *store, const char *id, struct err *err) MUST_USE;
-/* Append job objects; `metadata` (may be NULL): an object of pairs that a job must have. */
-int store_job_list(json_t *data, bool *has_more, struct store *store, const struct page *page,
-	const json_t *metadata, struct err *err) MUST_USE;
+/* What needs no spec is quicker without: */
+int store_job_find(int64_t *seq, struct store *store, const char *id, struct err *err) MUST_USE;
+/* Has it finished? True, too, where there is no such job. */
+int store_job_is_over(bool *out, struct store *store, int64_t seq, struct err *err) MUST_USE;
+/* Append the job object of the interface. */
+int store_job_text(struct buf *out, struct store *store, const char *id, struct err *err) MUST_USE;
+/* Append job objects; `metadata` (may be NULL): an object of pairs that a job must have, values are strings. */
+int store_job_list(struct rows *rows, struct store *store, const struct page *page, const json_t *metadata,
+	struct err *err) MUST_USE;
 int store_job_count_queued(int64_t *out, struct store *store, struct err *err) MUST_USE;
 
 /* Take the oldest queued job: it is validating_files afterwards. ERR_NOT_FOUND when there is none. */
@@ -100,10 +106,10 @@ struct event {
 
 int store_event_add(struct store *store, const struct event *event, struct err *err) MUST_USE;
 /* Append event objects. `after` is an event's id. */
-int store_event_list(json_t *data, bool *has_more, struct store *store, int64_t job_seq,
-	const struct page *page, struct err *err) MUST_USE;
-/* Append at most `limit` event objects with a number above `after`, oldest first. */
-int store_event_follow(json_t *data, struct store *store, int64_t job_seq, int64_t after, int limit,
+int store_event_list(struct rows *rows, struct store *store, int64_t job_seq, const struct page *page,
+	struct err *err) MUST_USE;
+/* Append at most `limit` events with a number above *last, oldest first, as a stream sends them; *last moves on. */
+int store_event_follow(struct buf *out, int64_t *last, struct store *store, int64_t job_seq, int limit,
 	struct err *err) MUST_USE;
 /* The number in an event's id, 0 when it is none. */
 int64_t event_number(const char *id);

@@ -15,9 +15,9 @@
 	X(SQL_FILE_GET, "SELECT id, created_at, filename, purpose, bytes, sha256, job_id, seq FROM files"    \
 			" WHERE id = ?")                                                                     \
 	X(SQL_FILE_DELETE, "DELETE FROM files WHERE id = ?1 AND NOT " SQL_UNFINISHED_NEEDS)                  \
-	X(SQL_FILE_NEWEST, "SELECT id, created_at, filename, purpose, bytes, sha256, job_id FROM files"      \
+	X(SQL_FILE_NEWEST, "SELECT id, created_at, filename, purpose, bytes, sha256, job_id, seq FROM files" \
 			   " WHERE seq < ?1 AND (?3 IS NULL OR purpose = ?3) ORDER BY seq DESC LIMIT ?2")    \
-	X(SQL_FILE_OLDEST, "SELECT id, created_at, filename, purpose, bytes, sha256, job_id FROM files"      \
+	X(SQL_FILE_OLDEST, "SELECT id, created_at, filename, purpose, bytes, sha256, job_id, seq FROM files" \
 			   " WHERE seq > ?1 AND (?3 IS NULL OR purpose = ?3) ORDER BY seq LIMIT ?2")         \
 	X(SQL_FILE_OF_JOB, "SELECT id FROM files WHERE job_id = ? ORDER BY seq")
 
@@ -51,21 +51,37 @@
 	"seq, id, status, created_at, started_at, finished_at, is_stopping, crashes, crash_place,"           \
 	" trained_tokens, estimated_finish, fine_tuned_model, error_code, error_message, error_param, spec"
 
-/* ?3: null, or an object of pairs that the job's metadata must contain. */
-#define SQL_JOB_HAS_METADATA                                                                                 \
-	"(?3 IS NULL OR NOT EXISTS (SELECT 1 FROM json_each(?3) AS wanted WHERE NOT EXISTS"                  \
-	" (SELECT 1 FROM json_each(jobs.metadata) AS has"                                                    \
-	" WHERE has.key = wanted.key AND has.value = wanted.value)))"
+/* What store_job_text.c makes the interface's object of. */
+#define SQL_JOB_TEXT_COLUMNS                                                                                 \
+	"jobs.seq, id, status, created_at, finished_at, fine_tuned_model, trained_tokens, estimated_finish," \
+	" error_code, error_message, error_param, view, spec"
+
+/* Jobs with the pair ?3, ?4 and, where ?5 is an object, with all of its pairs. */
+#define SQL_JOB_WITH                                                                                         \
+	" FROM job_metadata AS chosen CROSS JOIN jobs ON jobs.seq = chosen.job_seq"                          \
+	" WHERE chosen.key = ?3 AND chosen.value = ?4 AND (?5 IS NULL OR NOT EXISTS"                         \
+	" (SELECT 1 FROM json_each(?5) AS wanted WHERE NOT EXISTS (SELECT 1 FROM job_metadata AS has"        \
+	" WHERE has.key = wanted.key AND has.value = wanted.value AND has.job_seq = chosen.job_seq)))"
 
 #define STORE_SQL_JOBS(X)                                                                                    \
-	X(SQL_JOB_ADD,                                                                                       \
-		"INSERT INTO jobs (id, created_at, spec, metadata) VALUES (?, ?, ?, ?) RETURNING seq")       \
+	X(SQL_JOB_ADD, "INSERT INTO jobs (id, created_at, spec, metadata, view) VALUES (?, ?, ?, ?, ?) "     \
+		       "RETURNING seq")                                                                      \
 	X(SQL_JOB_INPUT_ADD, "INSERT INTO job_inputs (job_seq, role, object_id) VALUES (?, ?, ?)")           \
+	X(SQL_JOB_METADATA_ADD, "INSERT INTO job_metadata (key, value, job_seq) VALUES (?, ?, ?)")           \
+	X(SQL_JOB_METADATA_COUNT, "SELECT count(*) FROM (SELECT 1 FROM job_metadata"                         \
+				  " WHERE key = ? AND value = ? LIMIT ?)")                                   \
 	X(SQL_JOB_GET, "SELECT " SQL_JOB_COLUMNS " FROM jobs WHERE id = ?")                                  \
-	X(SQL_JOB_NEWEST, "SELECT " SQL_JOB_COLUMNS " FROM jobs WHERE seq < ?1 AND " SQL_JOB_HAS_METADATA    \
+	X(SQL_JOB_FIND, "SELECT seq, status FROM jobs WHERE id = ?")                                         \
+	X(SQL_JOB_IS_OVER, "SELECT finished_at IS NOT NULL FROM jobs WHERE seq = ?")                         \
+	X(SQL_JOB_TEXT, "SELECT " SQL_JOB_TEXT_COLUMNS " FROM jobs WHERE id = ?")                            \
+	X(SQL_JOB_NEWEST, "SELECT " SQL_JOB_TEXT_COLUMNS " FROM jobs WHERE seq < ?1"                         \
 			  " ORDER BY seq DESC LIMIT ?2")                                                     \
-	X(SQL_JOB_OLDEST, "SELECT " SQL_JOB_COLUMNS " FROM jobs WHERE seq > ?1 AND " SQL_JOB_HAS_METADATA    \
+	X(SQL_JOB_OLDEST, "SELECT " SQL_JOB_TEXT_COLUMNS " FROM jobs WHERE seq > ?1"                         \
 			  " ORDER BY seq LIMIT ?2")                                                          \
+	X(SQL_JOB_NEWEST_WITH, "SELECT " SQL_JOB_TEXT_COLUMNS SQL_JOB_WITH                                   \
+			       " AND chosen.job_seq < ?1 ORDER BY chosen.job_seq DESC LIMIT ?2")             \
+	X(SQL_JOB_OLDEST_WITH, "SELECT " SQL_JOB_TEXT_COLUMNS SQL_JOB_WITH                                   \
+			       " AND chosen.job_seq > ?1 ORDER BY chosen.job_seq LIMIT ?2")                  \
 	X(SQL_JOB_COUNT_QUEUED, "SELECT count(*) FROM jobs WHERE status = 'queued'")                         \
 	X(SQL_JOB_CLAIM, "UPDATE jobs SET status = 'validating_files', attempts = attempts + 1,"             \
 			 " started_at = coalesce(started_at, ?1) WHERE seq = (SELECT seq FROM jobs"          \

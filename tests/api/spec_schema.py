@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ def generated():
         program = f"{directory}/spec_schema"
         sources = [pathlib.Path(__file__).with_suffix(".c"), *sorted((ROOT / "common").glob("*.c"))]
         subprocess.run(
-            [os.environ.get("CC", "cc"), "-std=c17", "-D_GNU_SOURCE", f"-I{ROOT}", "-o", program, *sources]
+            [*shlex.split(os.environ.get("CC", "cc")), "-std=c17", "-D_GNU_SOURCE", f"-I{ROOT}", "-o", program, *sources]
             + ["-ljansson", "-lcrypto", "-lm"], check=True)
         return json.loads(subprocess.run([program], check=True, capture_output=True).stdout)
 

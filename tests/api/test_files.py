@@ -1,9 +1,11 @@
 """/v1/files: upload, read, list, delete; what is on disk afterwards."""
 
 import base64
+import contextlib
 import hashlib
 import os
 import signal
+import sqlite3
 import threading
 
 import pytest
@@ -107,6 +109,27 @@ def test_list_is_newest_first_and_pages(daemon):
     assert [file["id"] for file in page["data"]] == ids[2:] and page["has_more"] is False
     page = daemon.get(f"/v1/files?order=asc&after={ids[3]}").json
     assert [file["id"] for file in page["data"]] == ids[:3][::-1]
+
+
+@pytest.mark.parametrize("count", [100, 101, 200, 250])
+def test_a_long_list_comes_whole(start_daemon, count):
+    """It goes out in parts of 100, so that nobody waits for it."""
+    daemon = start_daemon()
+    daemon.stop()
+    ids = [f"file-{i:024}" for i in range(count)]
+    with contextlib.closing(sqlite3.connect(daemon.data_dir / "obliviate.db")) as db, db:
+        db.executemany("INSERT INTO files (id, created_at, filename, purpose, bytes, sha256) VALUES (?, 1, 'a \"b\".jsonl',"
+                       f" 'fine-tune', 2, '{'0' * 64}')", [(id_,) for id_ in ids])
+    daemon = start_daemon(data_dir=daemon.data_dir)
+    for query, expected, has_more in [("", ids[::-1], False), ("?order=asc", ids, False), ("?limit=150", ids[::-1][:150], count > 150),
+                                      (f"?order=asc&after={ids[19]}&limit=120", ids[20:140], count > 140),
+                                      ("?purpose=fine-tune", ids[::-1], False), ("?purpose=user_data", [], False)]:
+        page = daemon.get("/v1/files" + query).json
+        assert [file["id"] for file in page["data"]] == expected, query
+        assert page["has_more"] is has_more and page["object"] == "list"
+        assert (page["first_id"], page["last_id"]) == ((expected[0], expected[-1]) if expected else (None, None))
+        assert all(file["filename"] == 'a "b".jsonl' for file in page["data"])
+    assert daemon.request("HEAD", "/v1/files").body == b""
 
 
 def test_list_by_purpose(daemon):

@@ -63,12 +63,11 @@ def seed_jobs(data_dir, job, count):
     ids = [f"ftjob-{hashlib.sha256(str(i).encode()).hexdigest()[:24]}" for i in range(count)]
     with contextlib.closing(sqlite3.connect(data_dir / "obliviate.db")) as db, db:
         db.executemany(
-            "INSERT INTO jobs (id, status, created_at, finished_at, spec, metadata) SELECT ?, 'cancelled', created_at + ?,"
-            " created_at + ?, spec, metadata FROM jobs WHERE id = ?",
+            "INSERT INTO jobs (id, status, created_at, finished_at, spec, metadata, view) SELECT ?, 'cancelled', created_at + ?,"
+            " created_at + ?, spec, metadata, view FROM jobs WHERE id = ?",
             ((id_, i, i, job) for i, id_ in enumerate(ids)))
-        with contextlib.suppress(sqlite3.OperationalError):  # a schema without the table
-            db.execute("INSERT INTO job_metadata (key, value, job_seq) SELECT pair.key, pair.value, seq FROM jobs,"
-                       " json_each(metadata) AS pair WHERE true ON CONFLICT DO NOTHING")
+        db.execute("INSERT INTO job_metadata (key, value, job_seq) SELECT pair.key, pair.value, seq FROM jobs,"
+                   " json_each(metadata) AS pair WHERE true ON CONFLICT DO NOTHING")
     return ids
 
 

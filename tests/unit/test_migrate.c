@@ -112,6 +112,28 @@ static void test_the_built_in_migrations_run(void **state)
 		0);
 }
 
+/* What the first version wrote is found by its metadata after the second migration. */
+static void test_the_metadata_of_old_jobs_can_be_looked_up(void **state)
+{
+	const struct asset first_only[] = {assets[0], {0}};
+	struct err err;
+
+	assert_int_equal(migrate_run(*state, first_only, &err), 0);
+	assert_int_equal(sqlite3_exec(*state,
+				 "INSERT INTO jobs (id, created_at, spec, metadata) VALUES ('a', 1, '{}', "
+				 "'{\"k\": \"v\"}'),"
+				 " ('b', 1, '{}', '{}')",
+				 NULL, NULL, NULL),
+		SQLITE_OK);
+	assert_int_equal(migrate_run(*state, assets, &err), 0);
+	assert_int_equal(ask(*state, "SELECT count(*) FROM job_metadata"), 1);
+	assert_int_equal(
+		ask(*state,
+			"SELECT count(*) FROM job_metadata WHERE key = 'k' AND value = 'v' AND job_seq = 1"),
+		1);
+	assert_int_equal(ask(*state, "SELECT count(*) FROM jobs WHERE view IS NULL"), 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -122,6 +144,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_newer_database_is_refused, open_db, close_db),
 		cmocka_unit_test_setup_teardown(test_numbers_have_no_gaps, open_db, close_db),
 		cmocka_unit_test_setup_teardown(test_the_built_in_migrations_run, open_db, close_db),
+		cmocka_unit_test_setup_teardown(
+			test_the_metadata_of_old_jobs_can_be_looked_up, open_db, close_db),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -109,6 +109,23 @@ static void test_what_the_schema_forbids_is_refused(void **state)
 	assert_int_equal(store_file_add(fixture->store, &row, &fixture->err), -ERR_INTERNAL);
 }
 
+/* The objects of a page of files. */
+static json_t *read_page(bool *has_more, struct fixture *fixture, const struct page *page)
+{
+	struct rows rows = {0};
+	struct buf text = {0};
+	json_t *list, *data;
+
+	assert_int_equal(store_file_list(&rows, fixture->store, page, NULL, &fixture->err), 0);
+	*has_more = rows.has_more;
+	rows_finish(&text, &rows);
+	list = json_loads(text.data, 0, NULL);
+	data = json_incref(json_object_get(list, "data"));
+	json_decref(list);
+	buf_done(&text);
+	return data;
+}
+
 static void test_pages_cover_a_list_without_gap_or_overlap(void **state)
 {
 	struct fixture *fixture = *state;
@@ -126,12 +143,9 @@ static void test_pages_cover_a_list_without_gap_or_overlap(void **state)
 			int seen = 0;
 
 			while (has_more) {
-				json_t *data = json_array(), *file;
+				json_t *data = read_page(&has_more, fixture, &page), *file;
 				size_t i;
 
-				assert_int_equal(store_file_list(data, &has_more, fixture->store, &page, NULL,
-							 &fixture->err),
-					0);
 				json_array_foreach(data, i, file)
 				{
 					int number = ascending ? seen : 24 - seen;
@@ -152,13 +166,31 @@ static void test_an_unknown_after_is_not_found(void **state)
 {
 	struct fixture *fixture = *state;
 	struct page page = {.limit = 5, .after = "file-none"};
-	json_t *data = json_array();
-	bool has_more;
+	struct rows rows = {0};
 
-	assert_int_equal(
-		store_file_list(data, &has_more, fixture->store, &page, NULL, &fixture->err), -ERR_NOT_FOUND);
+	assert_int_equal(store_file_list(&rows, fixture->store, &page, NULL, &fixture->err), -ERR_NOT_FOUND);
 	assert_string_equal(fixture->err.where, "after");
-	json_decref(data);
+	rows_done(&rows);
+}
+
+static void test_a_list_goes_on_where_its_last_row_was_deleted(void **state)
+{
+	struct fixture *fixture = *state;
+	struct page page = {.limit = 2, .is_ascending = true};
+	struct rows rows = {0};
+
+	add_file(fixture, "file-a");
+	add_file(fixture, "file-b");
+	add_file(fixture, "file-c");
+	assert_int_equal(store_file_list(&rows, fixture->store, &page, NULL, &fixture->err), 0);
+	assert_true(rows.has_more);
+	assert_int_equal(store_file_delete(fixture->store, "file-b", &fixture->err), 0);
+	page.after_seq = rows.last_seq;
+	assert_int_equal(store_file_list(&rows, fixture->store, &page, NULL, &fixture->err), 0);
+	assert_false(rows.has_more);
+	assert_int_equal(rows.n, 3);
+	assert_string_equal(rows.last_id, "file-c");
+	rows_done(&rows);
 }
 
 static void test_a_file_of_an_unfinished_job_stays(void **state)
@@ -389,7 +421,9 @@ static void test_every_statement_uses_an_index(void **state)
 {
 	struct fixture *fixture = *state;
 	static const enum store_sql ids[] = {SQL_FILE_GET, SQL_FILE_DELETE, SQL_FILE_OF_JOB, SQL_MODEL_GET,
-		SQL_MODEL_DELETE, SQL_MODEL_FILES, SQL_KEY_GET, SQL_ANSWER_GET, SQL_ANSWER_FORGET};
+		SQL_MODEL_DELETE, SQL_MODEL_FILES, SQL_KEY_GET, SQL_ANSWER_GET, SQL_ANSWER_FORGET,
+		SQL_JOB_TEXT, SQL_JOB_NEWEST, SQL_JOB_OLDEST, SQL_JOB_FIND, SQL_EVENT_NEWEST,
+		SQL_EVENT_OLDEST};
 
 	for (size_t i = 0; i < NELEM(ids); i++) {
 		char *sql =
@@ -413,6 +447,7 @@ int main(void)
 		IN_STORE(test_what_the_schema_forbids_is_refused),
 		IN_STORE(test_pages_cover_a_list_without_gap_or_overlap),
 		IN_STORE(test_an_unknown_after_is_not_found),
+		IN_STORE(test_a_list_goes_on_where_its_last_row_was_deleted),
 		IN_STORE(test_a_file_of_an_unfinished_job_stays),
 		IN_STORE(test_an_inner_rollback_keeps_the_outer_work),
 		IN_STORE(test_an_outer_rollback_undoes_inner_commits),

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "server/store_internal.h"
 #include "server/store_job.h"
 #include "scratch.h"
 
@@ -217,15 +218,13 @@ static void test_a_failure_keeps_code_message_and_parameter(void **state)
 static size_t count_listed(struct fixture *f, const char *metadata)
 {
 	struct page page = {.limit = 10};
-	json_t *data = json_array(), *filter = json_loads(metadata, 0, NULL);
-	bool has_more;
-	size_t n;
+	json_t *filter = json_loads(metadata, 0, NULL);
+	struct rows rows = {0};
 
-	assert_int_equal(store_job_list(data, &has_more, f->store, &page, filter, &f->err), 0);
-	n = json_array_size(data);
-	json_decref(data);
+	assert_int_equal(store_job_list(&rows, f->store, &page, filter, &f->err), 0);
+	rows_done(&rows);
 	json_decref(filter);
-	return n;
+	return rows.n;
 }
 
 static void test_a_list_is_filtered_by_every_pair(void **state)
@@ -238,6 +237,110 @@ static void test_a_list_is_filtered_by_every_pair(void **state)
 	assert_int_equal(count_listed(f, "{\"team\": \"x\", \"a.b\\\"c\": \"1\"}"), 1);
 	assert_int_equal(count_listed(f, "{\"team\": \"x\", \"other\": \"1\"}"), 0);
 	assert_int_equal(count_listed(f, "{}"), 2);
+}
+
+static void test_filtered_pages_cover_the_list(void **state)
+{
+	struct fixture *f = *state;
+	json_t *filter = json_loads("{\"team\": \"x\", \"all\": \"1\"}", 0, NULL);
+	char id[16];
+
+	for (int i = 0; i < 9; i++) {
+		snprintf(id, sizeof(id), "%d", i);
+		add_job(f, id, i % 2 == 0 ? "{\"team\": \"x\", \"all\": \"1\"}" : "{\"all\": \"1\"}");
+	}
+	for (int ascending = 0; ascending < 2; ascending++) {
+		struct page page = {.limit = 2, .is_ascending = ascending};
+		struct rows rows = {.has_more = true};
+
+		for (int seen = 0; rows.has_more; seen++) {
+			assert_int_equal(store_job_list(&rows, f->store, &page, filter, &f->err), 0);
+			snprintf(page.after, sizeof(page.after), "%s", rows.last_id);
+			assert_true(seen < 3);
+		}
+		assert_int_equal(rows.n, 5);
+		assert_string_equal(rows.last_id, ascending ? "8" : "0");
+		rows_done(&rows);
+	}
+	json_decref(filter);
+}
+
+static void run_sql(struct fixture *f, const char *sql)
+{
+	assert_int_equal(sqlite3_exec(f->store->db, sql, NULL, NULL, NULL), SQLITE_OK);
+}
+
+/* As migration 2 leaves the rows that are there already. */
+static void test_a_row_of_an_older_version_reads_the_same(void **state)
+{
+	struct fixture *f = *state;
+	struct buf before = {0}, after = {0};
+
+	add_job(f, "a", "{\"team\": \"x\"}");
+	assert_int_equal(store_job_text(&before, f->store, "a", &f->err), 0);
+	run_sql(f, "UPDATE jobs SET view = NULL");
+	assert_int_equal(store_job_text(&after, f->store, "a", &f->err), 0);
+	assert_string_equal(before.data, after.data);
+	run_sql(f, "UPDATE jobs SET spec = '{}'");
+	buf_reset(&after);
+	assert_int_equal(store_job_text(&after, f->store, "a", &f->err), -ERR_MISSING_FIELD);
+	assert_non_null(strstr(f->err.where, "jobs.spec"));
+	buf_done(&before);
+	buf_done(&after);
+}
+
+static json_t *job_object(struct fixture *f, const char *id)
+{
+	struct buf text = {0};
+	json_t *object;
+
+	assert_int_equal(store_job_text(&text, f->store, id, &f->err), 0);
+	object = json_loads(text.data, 0, NULL);
+	assert_non_null(object);
+	buf_done(&text);
+	return object;
+}
+
+static void test_the_text_of_a_job_follows_its_row(void **state)
+{
+	struct fixture *f = *state;
+	int64_t seq = add_job(f, "a", "{}");
+	struct buf none = {0};
+	json_t *object = job_object(f, "a"), *error;
+
+	assert_string_equal(json_string_value(json_object_get(object, "status")), "queued");
+	assert_true(json_is_null(json_object_get(object, "error")));
+	assert_true(json_is_null(json_object_get(object, "trained_tokens")));
+	json_decref(object);
+	assert_int_equal(store_job_fail(f->store, seq, &failure, &f->err), 0);
+	object = job_object(f, "a");
+	error = json_object_get(object, "error");
+	assert_string_equal(json_string_value(json_object_get(object, "status")), "failed");
+	assert_string_equal(json_string_value(json_object_get(error, "code")), err_name(failure.code));
+	assert_string_equal(json_string_value(json_object_get(error, "message")), "no rows");
+	assert_string_equal(json_string_value(json_object_get(error, "param")), "training_file");
+	assert_true(json_integer_value(json_object_get(object, "finished_at")) > 0);
+	json_decref(object);
+	assert_int_equal(store_job_text(&none, f->store, "b", &f->err), -ERR_NOT_FOUND);
+	assert_int_equal(none.len, 0);
+}
+
+static void test_a_job_is_found_and_is_over_or_not(void **state)
+{
+	struct fixture *f = *state;
+	int64_t seq = add_job(f, "a", "{}"), found = 0;
+	bool is_over = true;
+
+	assert_int_equal(store_job_find(&found, f->store, "a", &f->err), 0);
+	assert_int_equal(found, seq);
+	assert_int_equal(store_job_find(&found, f->store, "b", &f->err), -ERR_NOT_FOUND);
+	assert_int_equal(store_job_is_over(&is_over, f->store, seq, &f->err), 0);
+	assert_false(is_over);
+	assert_int_equal(store_job_cancel(f->store, "a", &f->err), 0);
+	assert_int_equal(store_job_is_over(&is_over, f->store, seq, &f->err), 0);
+	assert_true(is_over);
+	assert_int_equal(store_job_is_over(&is_over, f->store, seq + 1, &f->err), 0);
+	assert_true(is_over);
 }
 
 static void test_a_checkpoint_is_kept_once_per_step(void **state)
@@ -297,6 +400,10 @@ int main(void)
 		TEST(test_each_change_starts_from_its_states_only),
 		TEST(test_a_failure_keeps_code_message_and_parameter),
 		TEST(test_a_list_is_filtered_by_every_pair),
+		TEST(test_filtered_pages_cover_the_list),
+		TEST(test_a_row_of_an_older_version_reads_the_same),
+		TEST(test_the_text_of_a_job_follows_its_row),
+		TEST(test_a_job_is_found_and_is_over_or_not),
 		TEST(test_a_checkpoint_is_kept_once_per_step),
 		TEST(test_unsettled_jobs_are_those_that_may_have_a_worker),
 		TEST(test_event_numbers_come_from_ids_of_events_only),
