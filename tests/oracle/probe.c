@@ -10,7 +10,8 @@
  *          peak_rss_bytes}
  *
  * Request: command, model (directory), tensors and out (safetensors), threads, kernels, precision, rows (lists of
- * token ids), second, classes, labels, r, alpha, and for training batches (lists of row numbers),
+ * token ids), second, classes, labels, peft (lora, adapter, prefix) with r, alpha, bottleneck, activation, length
+ * and mlp_width, and for training batches (lists of row numbers),
  * learning_rate, warmup_ratio, amplify, attention, reduction, dropout. bench takes no tensors: it draws them.
  *
  * A test program: it trusts its request, and ends at the first error.
@@ -126,6 +127,32 @@ static enum linear_form chosen_form(const struct probe *probe)
 	return name != NULL && strcmp(name, "bf16") == 0 ? LINEAR_BF16 : LINEAR_FLOAT32;
 }
 
+static const struct peft_method *chosen_method(const struct probe *probe)
+{
+	static const struct peft_method *const methods[] = {&peft_lora, &peft_adapter, &peft_prefix};
+	const char *name = json_string_value(json_object_get(probe->request, "peft"));
+
+	for (size_t i = 0; i < NELEM(methods) && name != NULL; i++)
+		if (strcmp(methods[i]->name, name) == 0)
+			return methods[i];
+	return &peft_lora;
+}
+
+static enum kernel_activation chosen_activation(const struct probe *probe)
+{
+	static const char *const names[] = {[KERNEL_GELU] = "gelu",
+		[KERNEL_GELU_TANH] = "gelu_tanh",
+		[KERNEL_RELU] = "relu",
+		[KERNEL_SILU] = "silu",
+		[KERNEL_TANH] = "tanh"};
+	const char *name = json_string_value(json_object_get(probe->request, "activation"));
+
+	for (size_t i = 0; i < NELEM(names) && name != NULL; i++)
+		if (strcmp(names[i], name) == 0)
+			return (enum kernel_activation)i;
+	return chosen_method(probe) == &peft_prefix ? KERNEL_TANH : KERNEL_SILU;
+}
+
 static void load_model(struct probe *probe)
 {
 	const struct kernels *kernels = chosen_kernels(probe);
@@ -133,6 +160,10 @@ static void load_model(struct probe *probe)
 	struct peft_options options = {.r = (int)number_or(probe, "r", 16),
 		.alpha = number_or(probe, "alpha", 16),
 		.targets = 1u << SITE_QUERY | 1u << SITE_VALUE,
+		.bottleneck = (int)number_or(probe, "bottleneck", 24),
+		.activation = chosen_activation(probe),
+		.length = (int)number_or(probe, "length", 30),
+		.mlp_width = (int)number_or(probe, "mlp_width", 256),
 		.dropout = number_or(probe, "dropout", 0)};
 	struct peft_shape shape;
 	struct err err = {0};
@@ -142,7 +173,8 @@ static void load_model(struct probe *probe)
 	must(weights_open(&probe->weights, dir, &probe->config, &err), &err);
 	close(dir);
 	shape = (struct peft_shape){.L = probe->config.L, .D = probe->config.D, .H = probe->config.H};
-	must(peft_declare(&probe->peft, &peft_lora, &options, shape, &probe->params, kernels, &err), &err);
+	must(peft_declare(&probe->peft, chosen_method(probe), &options, shape, &probe->params, kernels, &err),
+		&err);
 	must(head_declare(&probe->head, shape.D, labels, probe->config.classifier_dropout, &probe->params,
 		     kernels, &err),
 		&err);
@@ -156,6 +188,20 @@ static void load_model(struct probe *probe)
 	must(par_new(&probe->par, (int)number_or(probe, "threads", 1), &err), &err);
 }
 
+static bool is_trained(const struct param *param)
+{
+	return param->group != PARAM_DERIVED;
+}
+
+static int trained_tensors(const struct params *params)
+{
+	int n = 0;
+
+	for (int i = 0; i < params->n; i++)
+		n += is_trained(&params->param[i]);
+	return n;
+}
+
 /* Trained tensors as Python drew them: F32, by name, none left out on either side. */
 static void load_tensors(struct probe *probe)
 {
@@ -164,13 +210,16 @@ static void load_tensors(struct probe *probe)
 	struct err err = {0};
 
 	must(st_open(&st, AT_FDCWD, text_of(probe, "tensors"), &err), &err);
-	if (st.n != params->n)
-		must(err_set(&err, ERR_INVALID_VALUE, "tensors", "%d given, %d wanted", st.n, params->n),
+	if (st.n != trained_tensors(params))
+		must(err_set(&err, ERR_INVALID_VALUE, "tensors", "%d given, %d wanted", st.n,
+			     trained_tensors(params)),
 			&err);
 	for (int i = 0; i < params->n; i++) {
 		const struct param *param = &params->param[i];
 		const struct st_tensor *tensor = st_find(&st, param->name);
 
+		if (!is_trained(param))
+			continue;
 		if (tensor == NULL || tensor->dtype != ST_F32 || st_elements(tensor) != param_size(param))
 			must(err_set(&err, ERR_INVALID_VALUE, param->name, "missing, or of another size"),
 				&err);
@@ -178,6 +227,7 @@ static void load_tensors(struct probe *probe)
 			memcpy(param_w(params, i), tensor->data, param_size(param) * sizeof(real));
 	}
 	st_done(&st);
+	peft_prepare(&probe->peft);
 }
 
 static void draw_tensors(struct probe *probe)
@@ -235,8 +285,9 @@ static void put_params(struct probe *probe, const char *prefix, const real *valu
 		const struct param *param = &probe->params.param[i];
 		bool is_bias = strstr(param->name, ".bias") != NULL;
 
-		put(probe, prefix, param->name, ST_REAL, is_bias ? 0 : (size_t)param->rows,
-			(size_t)param->cols, values + param->at);
+		if (is_trained(param))
+			put(probe, prefix, param->name, ST_REAL, is_bias ? 0 : (size_t)param->rows,
+				(size_t)param->cols, values + param->at);
 	}
 }
 
@@ -510,6 +561,7 @@ static void probe_done(struct probe *probe)
 	par_free(probe->par);
 	corpus_done(&probe->corpus);
 	encoder_done(&probe->encoder);
+	peft_done(&probe->peft);
 	params_done(&probe->params);
 	weights_done(&probe->weights);
 	json_decref(probe->request);

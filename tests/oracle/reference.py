@@ -39,6 +39,10 @@ class Peft:
     type: str = "lora"
     options: dict = field(default_factory=lambda: {"r": 16, "alpha": 16})
 
+    def request(self):
+        """What the probe is told."""
+        return {"peft": self.type, **{name: value for name, value in self.options.items() if name != "targets"}}
+
 
 # --- PEFT methods -----------------------------------------------------------------------------------
 
@@ -72,7 +76,130 @@ def attach_lora(encoder, dropout, r=16, alpha=16, targets=("query", "value")):
     return tensors
 
 
-METHODS = {"lora": attach_lora}
+ACTIVATIONS = {"silu": nn.functional.silu, "gelu": nn.functional.gelu, "relu": torch.relu, "tanh": torch.tanh}
+
+
+class Adapter(nn.Module):
+    """y = x + up(act(down(x))), with its own residual."""
+
+    def __init__(self, hidden, bottleneck, activation, dtype):
+        super().__init__()
+        self.adapter_down = nn.Linear(hidden, bottleneck, dtype=dtype)
+        self.adapter_up = nn.Linear(bottleneck, hidden, dtype=dtype)
+        self.activation = ACTIVATIONS[activation]
+        for linear in (self.adapter_down, self.adapter_up):
+            nn.init.normal_(linear.weight, std=0.02)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x):
+        return x + self.adapter_up(self.activation(self.adapter_down(x)))
+
+
+class AdaptedOutput(nn.Module):
+    """In place of an output block: LayerNorm(adapter(dropout(dense(x))) + residual), then the defence's dropout."""
+
+    def __init__(self, base, adapter, dropout):
+        super().__init__()
+        self.base, self.adapter = base, adapter
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x, residual):
+        dense = self.base.dropout(self.base.dense(x))
+        return self.dropout(self.base.LayerNorm(self.adapter(dense) + residual))
+
+
+def attach_adapter(encoder, dropout, bottleneck=None, activation="silu"):
+    hidden = encoder.config.hidden_size
+    tensors = {}
+    for i, layer in enumerate(encoder.encoder.layer):
+        for owner, place in ((layer.attention, "attention.output"), (layer, "output")):
+            adapter = Adapter(hidden, bottleneck or hidden // 16, activation, encoder.dtype)
+            owner.output = AdaptedOutput(owner.output, adapter, dropout)
+            for name, parameter in adapter.named_parameters():
+                tensors[f"encoder.layer.{i}.{place}.{name}"] = parameter
+    return tensors
+
+
+class Prefix(nn.Module):
+    """wte -> linear -> act -> linear: keys and values of every layer, [P, 2 L D], drawn out anew per sequence."""
+
+    def __init__(self, config, length, mlp_width, activation, dropout, dtype):
+        super().__init__()
+        width = 2 * config.num_hidden_layers * config.hidden_size
+        self.wte = nn.Embedding(length, config.hidden_size, dtype=dtype)
+        self.first = nn.Linear(config.hidden_size, mlp_width, dtype=dtype)
+        self.second = nn.Linear(mlp_width, width, dtype=dtype)
+        self.activation = ACTIVATIONS[activation]
+        self.dropout = nn.Dropout(dropout)
+        self.shape = (length, config.num_hidden_layers, 2, config.num_attention_heads, -1)
+
+    def tensors(self):
+        linears = {"control_trans.0": self.first, "control_trans.2": self.second}
+        named = {f"{place}.{name}": p for place, linear in linears.items() for name, p in linear.named_parameters()}
+        return {f"prefix.{name}": p for name, p in {"wte.weight": self.wte.weight, **named}.items()}
+
+    def forward(self, rows):
+        """[layers, 2, rows, heads, P, d]"""
+        flat = self.second(self.activation(self.first(self.wte.weight)))
+        flat = self.dropout(flat.expand(rows, *flat.shape))
+        return flat.reshape(rows, *self.shape).permute(2, 3, 0, 4, 1, 5)
+
+
+class PrefixedAttention(nn.Module):
+    """In place of self-attention: eager, with the layer's prefix in front of keys and values, which no mask hides."""
+
+    def __init__(self, base, prefix, config, layer):
+        super().__init__()
+        self.query, self.key, self.value = base.query, base.key, base.value
+        self.dropout = base.dropout
+        self.prefix, self.layer = prefix, layer
+        self.heads = config.num_attention_heads
+        self.width = config.hidden_size // self.heads
+        self.prefix_keys = None
+
+    def split(self, x):
+        return x.unflatten(-1, (self.heads, self.width)).transpose(1, 2)
+
+    def forward(self, x, attention_mask=None, *_args, **_more):
+        keys, values = self.prefix.of_batch(self.layer, x.shape[0])
+        self.prefix_keys = keys
+        k = torch.cat([keys, self.split(self.key(x))], 2)
+        v = torch.cat([values, self.split(self.value(x))], 2)
+        scores = self.split(self.query(x)) @ k.transpose(-1, -2) / math.sqrt(self.width)
+        if attention_mask is not None:
+            scores = scores + nn.functional.pad(attention_mask, (keys.shape[2], 0))
+        out = self.dropout(scores.softmax(-1)) @ v
+        return out.transpose(1, 2).flatten(2), None
+
+
+class PrefixPool:
+    """One pass's prefix, computed where the first layer asks for it."""
+
+    def __init__(self, prefix):
+        self.prefix, self.current = prefix, None
+
+    def of_batch(self, layer, rows):
+        if layer == 0:
+            self.current = self.prefix(rows)
+        return self.current[layer]
+
+
+def attach_prefix(encoder, dropout, length=30, mlp_width=256, activation="tanh"):
+    prefix = Prefix(encoder.config, length, mlp_width, activation, dropout, encoder.dtype)
+    encoder.prefix = prefix  # so that train() and eval() reach its dropout
+    pool = PrefixPool(prefix)
+    for i, layer in enumerate(encoder.encoder.layer):
+        layer.attention.self = PrefixedAttention(layer.attention.self, pool, encoder.config, i)
+    return prefix.tensors()
+
+
+METHODS = {"lora": attach_lora, "adapter": attach_adapter, "prefix": attach_prefix}
+UNAMPLIFIED = {"prefix.wte.weight"}
+OPTIONS = {
+    "lora": {"r": 16, "alpha": 16},
+    "adapter": {"bottleneck": 5, "activation": "silu"},
+    "prefix": {"length": 7, "mlp_width": 24, "activation": "tanh"},
+}
 
 
 # --- model ------------------------------------------------------------------------------------------
@@ -117,7 +244,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.defense = defense or Defense()
-        peft = peft or Peft()
+        self.peft = peft = peft or Peft()
         self.peft_tensors = METHODS[peft.type](encoder, self.defense.dropout, **peft.options)
         hidden = encoder.config.hidden_size
         self.head = Head(hidden, labels, classifier_dropout(encoder.config)).to(encoder.dtype)
@@ -157,19 +284,24 @@ class Classifier(nn.Module):
         return self.head(self.encoder(**batch).last_hidden_state[:, 0])
 
     def first_token_scores(self, i):
-        """q_cls . k / sqrt(d) of layer i, before softmax: [B, heads, T]."""
+        """q_cls . k / sqrt(d) of layer i, before softmax, prefix columns first: [B, heads, P + T]."""
         config = self.encoder.config
         heads, width = config.num_attention_heads, config.hidden_size // config.num_attention_heads
         query = self.queries[i][:, 0].unflatten(-1, (heads, width))
         key = self.keys[i].unflatten(-1, (heads, width))
+        prefix = getattr(self.encoder.encoder.layer[i].attention.self, "prefix_keys", None)
+        if prefix is not None:
+            key = torch.cat([prefix.transpose(1, 2), key], 1)
         return torch.einsum("bhd,bthd->bht", query, key) / math.sqrt(width)
 
     def loss(self, batch, labels):
         logits = self(batch)
         ce = nn.functional.cross_entropy(logits, labels)
-        amplify = amplify_term(self.peft_tensors.values())
+        amplify = amplify_term(t for name, t in self.peft_tensors.items() if name not in UNAMPLIFIED)
         scores = [self.first_token_scores(i) for i in range(len(self.queries))]
-        attention = attention_term(scores, batch["attention_mask"], self.defense.reduction)
+        prefixed = scores[0].shape[-1] - batch["attention_mask"].shape[-1]
+        visible = nn.functional.pad(batch["attention_mask"], (prefixed, 0), value=1)
+        attention = attention_term(scores, visible, self.defense.reduction)
         total = ce + self.defense.amplify * amplify + self.defense.attention * attention
         return Loss(total, ce, amplify, attention)
 

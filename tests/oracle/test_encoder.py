@@ -15,9 +15,10 @@ LENGTHS = [1, 2, 3, 17, 64, 128, 5, 33]
 LABELS = 3
 
 
-def build(directory, dtype=torch.float32, labels=LABELS, seed=5):
-    """The reference with LoRA and head drawn so that they count."""
-    model = reference.Classifier(reference.load_encoder(directory, dtype), labels)
+def build(directory, dtype=torch.float32, labels=LABELS, seed=5, peft="lora"):
+    """The reference with PEFT and head drawn so that they count."""
+    method = reference.Peft(peft, reference.OPTIONS[peft])
+    model = reference.Classifier(reference.load_encoder(directory, dtype), labels, method)
     generator = torch.Generator().manual_seed(seed)
     model.set_tensors({
         name: torch.randn(t.shape, generator=generator) * (t.shape[-1] ** -0.5 if t.dim() == 2 else 0.3)
@@ -32,7 +33,7 @@ def compare(probe, directory, rows, model, what, **options):
         theirs = [packed(h, batch["attention_mask"]) for h in model.hidden_states(batch)]
         logits = model(batch)
     labels = model.head.out.out_features
-    ours = probe("hidden", directory, model.tensors(), rows, labels=labels, **options)
+    ours = probe("hidden", directory, model.tensors(), rows, labels=labels, **model.peft.request(), **options)
     for i, hidden in enumerate(theirs):
         hold(f"hidden states, {what}", relative(ours[f"hidden.{i}"], hidden), HIDDEN_BAR, f"at layer {i}")
     hold(f"logits, {what}", (ours["logits"] - logits).abs().max().item(), LOGITS_BAR)
@@ -45,14 +46,23 @@ def test_random_model_agrees_at_every_layer(probe, model_dir, name):
     compare(probe, directory, rows, build(directory), "random models")
 
 
+@pytest.mark.parametrize("peft", ["adapter", "prefix"])
+@pytest.mark.parametrize("name", models.BY_NAME)
+def test_other_pefts_agree_at_every_layer(probe, model_dir, name, peft):
+    directory = model_dir(name)
+    rows = models.token_rows(models.BY_NAME[name], 3, LENGTHS, pairs=True)
+    compare(probe, directory, rows, build(directory, peft=peft), f"random models, {peft}")
+
+
+@pytest.mark.parametrize("peft", reference.METHODS)
 @pytest.mark.parametrize("kernels", ["plain", "avx2", "avx512"])
 @pytest.mark.parametrize("name", ["bert-12-80-silu", "roberta-1-32-relu"])
-def test_every_instruction_set_agrees(probe, model_dir, name, kernels):
+def test_every_instruction_set_agrees(probe, model_dir, name, kernels, peft):
     directory = model_dir(name)
     rows = models.token_rows(models.BY_NAME[name], 3, LENGTHS)
     if not probe.runs(kernels):
         pytest.skip(f"this processor has no {kernels}")
-    compare(probe, directory, rows, build(directory), f"{kernels} kernels", kernels=kernels)
+    compare(probe, directory, rows, build(directory, peft=peft), f"{kernels} kernels", kernels=kernels)
 
 
 @pytest.mark.parametrize("length", [1, 130, 138])
@@ -63,21 +73,23 @@ def test_one_sequence_alone_agrees(probe, model_dir, name, length):
     compare(probe, directory, rows, build(directory), "one sequence alone")
 
 
-def test_real_model_agrees_on_200_reviews(probe, minilm, review_rows):
-    model = build(minilm, labels=2)
+@pytest.mark.parametrize("peft", reference.METHODS)
+def test_real_model_agrees_on_200_reviews(probe, minilm, review_rows, peft):
+    model = build(minilm, labels=2, peft=peft)
     rows = review_rows[0][:200]
     for start in range(0, 200, 50):
         compare(probe, minilm, rows[start : start + 50], model, "all-MiniLM-L6-v2 on reviews")
 
 
+@pytest.mark.parametrize("peft", reference.METHODS)
 @pytest.mark.parametrize("name", ["bert-12-64-gelu_new", "roberta-12-32-gelu"])
-def test_thread_count_changes_no_byte(probe, model_dir, name):
+def test_thread_count_changes_no_byte(probe, model_dir, name, peft):
     directory = model_dir(name)
     rows = models.token_rows(models.BY_NAME[name], 8, LENGTHS * 3)
-    model = build(directory)
+    model = build(directory, peft=peft)
     outputs = []
     for threads in (1, 2, 3):
-        probe("hidden", directory, model.tensors(), rows, threads=threads, labels=LABELS)
+        probe("hidden", directory, model.tensors(), rows, threads=threads, labels=LABELS, **model.peft.request())
         outputs.append(probe.last_bytes)
     assert outputs[0] == outputs[1] == outputs[2]
 

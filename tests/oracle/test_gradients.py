@@ -15,8 +15,8 @@ CLASSES = [0, 2, 1, 1, 2, 0, 2]
 WEIGHTS = {"both": (0.02, 0.2), "amplify": (0.3, 0.0), "attention": (0.0, 0.3), "none": (0.0, 0.0)}
 
 
-def build(directory, defense, options=None, zero_up=False, labels=LABELS):
-    peft = reference.Peft("lora", options or {"r": 16, "alpha": 16})
+def build(directory, defense, options=None, zero_up=False, labels=LABELS, type="lora"):
+    peft = reference.Peft(type, options or reference.OPTIONS[type])
     model = reference.Classifier(reference.load_encoder(directory, torch.float64), labels, peft, defense)
     generator = torch.Generator().manual_seed(6)
     values = {}
@@ -31,10 +31,8 @@ def build(directory, defense, options=None, zero_up=False, labels=LABELS):
 
 def request(model):
     defense = model.defense
-    site = model.encoder.encoder.layer[0].attention.self.query
-    r = site.lora_A.shape[0]
     return {
-        "labels": model.head.out.out_features, "r": r, "alpha": site.scale * r,
+        "labels": model.head.out.out_features, **model.peft.request(),
         "amplify": defense.amplify, "attention": defense.attention, "reduction": defense.reduction,
     }
 
@@ -62,6 +60,31 @@ def test_whole_loss(probe, model_dir, name, reduction):
     compare(probe, directory, rows, CLASSES, model, f"both terms, {reduction}")
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("type", ["adapter", "prefix"])
+@pytest.mark.parametrize("name", models.BY_NAME)
+def test_whole_loss_of_other_pefts(probe, model_dir, name, type, reduction):
+    directory = model_dir(name)
+    rows = models.token_rows(models.BY_NAME[name], 9, LENGTHS, pairs=True)
+    model = build(directory, reference.Defense(*WEIGHTS["both"], reduction), type=type)
+    compare(probe, directory, rows, CLASSES, model, f"both terms, {type}")
+
+
+OPTIONS = [("adapter", {"bottleneck": 1, "activation": "relu"}), ("adapter", {"bottleneck": 90, "activation": "gelu"}),
+           ("adapter", {"bottleneck": 24, "activation": "tanh"}),
+           ("prefix", {"length": 1, "mlp_width": 1, "activation": "gelu"}),
+           ("prefix", {"length": 150, "mlp_width": 40, "activation": "silu"}),
+           ("prefix", {"length": 30, "mlp_width": 256, "activation": "relu"})]
+
+
+@pytest.mark.parametrize("type,options", OPTIONS)
+def test_other_options(probe, model_dir, type, options):
+    directory = model_dir("roberta-12-32-gelu")
+    rows = models.token_rows(models.BY_NAME["roberta-12-32-gelu"], 11, LENGTHS)
+    model = build(directory, reference.Defense(*WEIGHTS["both"]), options, type=type)
+    compare(probe, directory, rows, CLASSES, model, f"other options, {type}")
+
+
 @pytest.mark.parametrize("kernels", ["plain", "avx2", "avx512"])
 def test_every_instruction_set_agrees(probe, model_dir, kernels):
     if not probe.runs(kernels):
@@ -72,12 +95,13 @@ def test_every_instruction_set_agrees(probe, model_dir, kernels):
     compare(probe, directory, rows, CLASSES, model, f"{kernels} kernels", kernels=kernels)
 
 
+@pytest.mark.parametrize("type", reference.METHODS)
 @pytest.mark.parametrize("weights", ["amplify", "attention", "none"])
 @pytest.mark.parametrize("name", ["bert-12-64-gelu_new", "roberta-1-64-gelu"])
-def test_terms_alone(probe, model_dir, name, weights):
+def test_terms_alone(probe, model_dir, name, weights, type):
     directory = model_dir(name)
     rows = models.token_rows(models.BY_NAME[name], 9, LENGTHS)
-    model = build(directory, reference.Defense(*WEIGHTS[weights]))
+    model = build(directory, reference.Defense(*WEIGHTS[weights]), type=type)
     compare(probe, directory, rows, CLASSES, model, f"terms alone: {weights}")
 
 
@@ -105,16 +129,18 @@ def test_one_row_and_many_labels(probe, model_dir):
     compare(probe, directory, rows, [49], model, "one row, 50 labels")
 
 
-def test_real_model(probe, minilm, review_rows):
+@pytest.mark.parametrize("type", reference.METHODS)
+def test_real_model(probe, minilm, review_rows, type):
     rows, labels = review_rows
-    model = build(minilm, reference.Defense(*WEIGHTS["both"]), labels=2)
+    model = build(minilm, reference.Defense(*WEIGHTS["both"]), labels=2, type=type)
     compare(probe, minilm, rows[:16], labels[:16], model, "all-MiniLM-L6-v2")
 
 
-def test_thread_count_changes_no_byte(probe, model_dir):
+@pytest.mark.parametrize("type", reference.METHODS)
+def test_thread_count_changes_no_byte(probe, model_dir, type):
     directory = model_dir("bert-12-64-gelu_new")
     rows = models.token_rows(models.BY_NAME["bert-12-64-gelu_new"], 13, LENGTHS * 3)
-    model = build(directory, reference.Defense(*WEIGHTS["both"]))
+    model = build(directory, reference.Defense(*WEIGHTS["both"]), type=type)
     outputs = []
     for threads in (1, 2, 3):
         probe("grad", directory, model.tensors(), rows, threads=threads, classes=CLASSES * 3, **request(model))

@@ -23,10 +23,11 @@ def batches(rows, size, steps):
     return out[:steps]
 
 
-def start(directory, labels, dtype, defense):
-    """LoRA as it starts (A kaiming, B 0) and a head of N(0, .02)."""
+def start(directory, labels, dtype, defense, peft="lora"):
+    """The PEFT as it starts and a head of N(0, .02)."""
     torch.manual_seed(3)
-    return reference.Classifier(reference.load_encoder(directory, dtype), labels, None, defense).eval()
+    method = reference.Peft(peft, reference.OPTIONS[peft])
+    return reference.Classifier(reference.load_encoder(directory, dtype), labels, method, defense).eval()
 
 
 def train(model, rows, classes, order):
@@ -38,13 +39,13 @@ def train(model, rows, classes, order):
     return trace
 
 
-def compare(probe, directory, rows, classes, labels, size, dtype, what, defense=DEFENSE):
-    model = start(directory, labels, dtype, defense)
+def compare(probe, directory, rows, classes, labels, size, dtype, what, defense=DEFENSE, peft="lora"):
+    model = start(directory, labels, dtype, defense, peft)
     initial = {name: t.detach().clone() for name, t in model.tensors().items()}
     order = batches(len(rows), size, STEPS)
     theirs = train(model, rows, classes, order)
     ours = probe(
-        "train", directory, initial, rows, classes=classes, labels=labels, r=16, alpha=16, batches=order,
+        "train", directory, initial, rows, classes=classes, labels=labels, **model.peft.request(), batches=order,
         learning_rate=RATE, warmup_ratio=WARMUP, amplify=defense.amplify, attention=defense.attention,
         reduction=defense.reduction)
     for i, row in enumerate(theirs):
@@ -56,16 +57,18 @@ def compare(probe, directory, rows, classes, labels, size, dtype, what, defense=
         hold(f"change of weights after {STEPS} steps, {what}", off, WEIGHTS_BAR, name)
 
 
-def test_real_model_follows_pytorch(probe, minilm, review_rows):
+@pytest.mark.parametrize("peft", reference.METHODS)
+def test_real_model_follows_pytorch(probe, minilm, review_rows, peft):
     rows, classes = review_rows
-    compare(probe, minilm, rows[:300], classes[:300], 2, 16, torch.float32, "all-MiniLM-L6-v2")
+    compare(probe, minilm, rows[:300], classes[:300], 2, 16, torch.float32, f"all-MiniLM-L6-v2, {peft}", peft=peft)
 
 
+@pytest.mark.parametrize("peft", reference.METHODS)
 @pytest.mark.parametrize("name", ["bert-1-32-gelu", "roberta-12-32-gelu"])
-def test_random_model_follows_pytorch(probe, model_dir, name):
+def test_random_model_follows_pytorch(probe, model_dir, name, peft):
     directory = model_dir(name)
     rows = models.token_rows(models.BY_NAME[name], 14, [3 + 7 * i % 60 for i in range(43)])
-    compare(probe, directory, rows, [i % 3 for i in range(43)], 3, 8, torch.float64, "random models")
+    compare(probe, directory, rows, [i % 3 for i in range(43)], 3, 8, torch.float64, f"random models, {peft}", peft=peft)
 
 
 def test_undefended_training_follows_pytorch(probe, model_dir):
@@ -75,13 +78,14 @@ def test_undefended_training_follows_pytorch(probe, model_dir):
             reference.Defense())
 
 
-def test_thread_count_changes_no_byte(probe, minilm, review_rows):
+@pytest.mark.parametrize("peft", reference.METHODS)
+def test_thread_count_changes_no_byte(probe, minilm, review_rows, peft):
     rows, classes = review_rows
-    model = start(minilm, 2, torch.float32, DEFENSE)
+    model = start(minilm, 2, torch.float32, DEFENSE, peft)
     outputs = []
     for threads in (1, 2, 3):
-        probe("train", minilm, model.tensors(), rows[:64], threads=threads, classes=classes[:64], labels=2, r=16,
-              alpha=16, batches=batches(64, 16, 6), learning_rate=RATE, warmup_ratio=WARMUP, amplify=0.02,
+        probe("train", minilm, model.tensors(), rows[:64], threads=threads, classes=classes[:64], labels=2,
+              **model.peft.request(), batches=batches(64, 16, 6), learning_rate=RATE, warmup_ratio=WARMUP, amplify=0.02,
               attention=0.2, reduction="mean")
         outputs.append(probe.last_bytes)
     assert outputs[0] == outputs[1] == outputs[2]
