@@ -35,6 +35,7 @@ struct job {
 	int *search_undefended, *search_look;
 	struct assess assess;
 	struct seed_result result[SPEC_SEEDS_MAX];
+	struct evaluation look[PATH_LOOKS]; /* of looks that were not chosen, where they are compared */
 	struct manifest adapter, merged;
 	struct manifest files; /* beside the adapter */
 };

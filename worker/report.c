@@ -303,35 +303,39 @@ static json_t *summary_json(const struct report *report)
 
 /* --- mode auto -------------------------------------------------------------------------------------- */
 
-static json_t *look_json(const struct report_search *search, int number)
+static json_t *look_json(const struct report *report, int number)
 {
+	const struct report_search *search = report->search;
 	struct path_verdict verdict = path_judge(search->path, number);
 	double strength = path_strength(search->path->look[number].point);
 
-	return json_pack("{s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:b, s:b}", "strength", strength, "amplify",
-		search->amplify * strength, "attention", search->attention * strength, "steps",
-		(json_int_t)search->steps, "valid_accuracy", verdict.accuracy, "drop", verdict.drop, "bound",
-		verdict.bound, "within_budget", verdict.is_within, "chosen",
-		path_chosen(search->path) == number);
+	return json_pack("{s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:b, s:b, s:o}", "strength", strength,
+		"amplify", search->amplify * strength, "attention", search->attention * strength, "steps",
+		(json_int_t)search->steps, "seconds", search->look_seconds[number], "valid_accuracy",
+		verdict.accuracy, "drop", verdict.drop, "bound", verdict.bound, "within_budget",
+		verdict.is_within, "chosen", path_chosen(search->path) == number, "evaluation",
+		evaluation_json(search->evaluation[number], report));
 }
 
 /* Looks from the weakest to the strongest. */
-static json_t *path_json(const struct report_search *search)
+static json_t *path_json(const struct report *report)
 {
+	const struct path *path = report->search->path;
 	json_t *out = json_array();
 
 	for (int point = 0; point < PATH_POINTS; point++)
-		for (int i = 0; i < search->path->n; i++)
-			if (search->path->look[i].point == point &&
-				json_array_append_new(out, look_json(search, i)) != 0) {
+		for (int i = 0; i < path->n; i++)
+			if (path->look[i].point == point &&
+				json_array_append_new(out, look_json(report, i)) != 0) {
 				json_decref(out);
 				return NULL;
 			}
 	return out;
 }
 
-static json_t *auto_json(const struct report_search *search)
+static json_t *auto_json(const struct report *report)
 {
+	const struct report_search *search = report->search;
 	struct path_verdict chosen;
 	int number, rows;
 
@@ -347,7 +351,7 @@ static json_t *auto_json(const struct report_search *search)
 		rows, "undefended_accuracy", search->undefended_accuracy, "within_budget", chosen.is_within,
 		"resolved", chosen.needed_rows >= 0 && rows >= chosen.needed_rows, "needed_rows",
 		chosen.needed_rows >= 0 ? json_integer(chosen.needed_rows) : json_null(), "seconds",
-		search->seconds, "path", path_json(search));
+		search->seconds, "path", path_json(report));
 }
 
 /* --- what there is beside --------------------------------------------------------------------------- */
@@ -402,7 +406,7 @@ static bool fill(json_t *out, const struct report *report)
 		       0 &&
 	       json_object_set_new(out, "seeds", seeds_json(report)) == 0 &&
 	       json_object_set_new(out, "summary", summary_json(report)) == 0 &&
-	       json_object_set_new(out, "auto", auto_json(report->search)) == 0 &&
+	       json_object_set_new(out, "auto", auto_json(report)) == 0 &&
 	       json_object_set_new(out, "gate", gate_json(out, report->thresholds)) == 0 &&
 	       json_object_set_new(out, "artifacts", artifacts_json(report)) == 0 &&
 	       json_object_set_new(out, "versions", versions_json(report->versions)) == 0;

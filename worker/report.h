@@ -50,8 +50,11 @@ struct report_search {
 	const struct path *path;
 	double amplify, attention; /* at strength 1 */
 	double undefended_accuracy;
-	int64_t steps;	/* of each look */
-	double seconds; /* spent in steps by the undefended run and all looks */
+	int64_t steps; /* of each look */
+	double look_seconds[PATH_LOOKS];
+	const struct evaluation
+		*evaluation[PATH_LOOKS]; /* on test rows, after the choice; NULL: not compared */
+	double seconds;			 /* spent in steps by the undefended run and all looks */
 };
 
 struct report_artifact {

@@ -117,8 +117,15 @@ static void fill_search(struct report_parts *parts, const struct job *job)
 		.undefended_accuracy = undefended_accuracy(job),
 		.steps = c->state[schedule->undefended].step,
 		.seconds = c->state[schedule_undefended(schedule, 0)].seconds};
-	for (int i = 0; i < c->path.n; i++)
-		parts->search.seconds += c->state[schedule->undefended + i].seconds;
+	for (int i = 0; i < c->path.n; i++) {
+		bool is_chosen = i == path_chosen(&c->path),
+		     is_compared = job->spec->evaluation.compare_undefended;
+
+		parts->search.look_seconds[i] = c->state[schedule->undefended + i].seconds;
+		parts->search.seconds += parts->search.look_seconds[i];
+		if (is_compared)
+			parts->search.evaluation[i] = is_chosen ? &job->result[0].defended : &job->look[i];
+	}
 	parts->report.search = &parts->search;
 }
 

@@ -468,6 +468,20 @@ static int evaluate_seed(struct job *job, int seed, struct err *err)
 	return rc;
 }
 
+/* What the other looks would have been worth: measured when the choice is made, for the report alone. */
+static int evaluate_looks(struct job *job, struct err *err)
+{
+	const struct path *path = &job->checkpoint.path;
+	int *label = calloc((size_t)job->assess.corpus.n + 1, sizeof(int)),
+	    rc = label == NULL ? err_nomem(err) : 0;
+
+	for (int i = 0; i < path->n && rc == 0; i++)
+		if (i != path_chosen(path))
+			rc = evaluate_run(&job->look[i], label, job, job->schedule.undefended + i, err);
+	free(label);
+	return rc;
+}
+
 static int evaluate(struct job *job, struct err *err)
 {
 	const struct spec_words *words = &job->spec->evaluation.triggers;
@@ -485,6 +499,8 @@ static int evaluate(struct job *job, struct err *err)
 	if (rc == 0)
 		rc = assess_init(&job->assess, job->inputs.tok, job->inputs.source[PART_TEST],
 			&job->inputs.rows[PART_TEST], &options, err);
+	if (rc == 0 && job->spec->evaluation.compare_undefended)
+		rc = evaluate_looks(job, err);
 	for (int seed = job->schedule.seeds - 1; seed >= 0 && rc == 0; seed--) /* the first is exported */
 		rc = evaluate_seed(job, seed, err);
 	return rc == 0 ? say_results(&job->result[0].defended, err) : rc;
@@ -500,6 +516,8 @@ static void job_done(struct job *job)
 		evaluation_done(&job->result[i].defended);
 		evaluation_done(&job->result[i].undefended);
 	}
+	for (int i = 0; i < PATH_LOOKS; i++)
+		evaluation_done(&job->look[i]);
 	free(job->checkpoint.best);
 	buf_done(&job->checkpoint.csv);
 	free(job->search_truth);

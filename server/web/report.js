@@ -107,6 +107,7 @@ function lookRow(look) {
 	return rowOf(look.chosen ? `${look.strength} (chosen)` : String(look.strength),
 		h("td", {}, number(look.amplify)), h("td", {}, number(look.attention)), h("td", {}, percent(look.valid_accuracy)),
 		h("td", {}, percent(look.drop)), h("td", {}, percent(look.bound)),
+		h("td", {}, percent(look.evaluation?.ca.value)), h("td", {}, percent(look.evaluation?.masr.value)),
 		h("td", {}, badge(look.within_budget ? "pass" : "fail")));
 }
 
@@ -123,7 +124,8 @@ function autoView({auto: search}) {
 		return null;
 	return h("section", {class: "card"}, h("h2", {}, "Strength of the defence"),
 		table(`Budget ${percent(search.max_ca_drop)}; undefended accuracy ${percent(search.undefended_accuracy)}`,
-			["Strength", "Amplify", "Attention", "Validation accuracy", "Lost", "95 % bound", "Within the budget"],
+			["Strength", "Amplify", "Attention", "Validation accuracy", "Lost", "95 % bound", "CA afterwards", "MASR afterwards",
+				"Within the budget"],
 			search.path.map(lookRow)),
 		search.within_budget ? null
 			: h("p", {}, "Even the weakest strength costs more than the budget; it was taken nevertheless."),

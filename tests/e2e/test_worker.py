@@ -243,6 +243,8 @@ def test_the_chosen_model_is_that_of_a_fixed_job_with_its_weights(both, model, d
     chosen = [look for look in found["path"] if look["chosen"]]
     assert len(found["path"]) == 3 and len(chosen) == 1
     assert (chosen[0]["amplify"], chosen[0]["attention"]) == (found["amplify"], found["attention"])
+    assert chosen[0]["evaluation"] == report["evaluation"]
+    assert all(look["evaluation"]["rows"] == report["evaluation"]["rows"] for look in found["path"])
     _, fixed = run(model, data, tmp_path / "out", seed=4,
                    defense={"amplify": found["amplify"], "attention": found["attention"]})
     assert weights(tmp_path / "out") == weights(out)
@@ -267,6 +269,8 @@ def test_triggers_and_test_rows_do_not_enter_the_search(both, model, data, tmp_p
         code, _, log = finish(start(model, test, tmp_path / name, spec_of(test, **{**JOB, **shared, "evaluation": theirs})))
         assert code == OK, log
         reports.append(json.loads((tmp_path / name / "report.json").read_text()))
+    for report in reports:
+        assert [look.pop("evaluation")["rows"] for look in report["auto"]["path"]] == [report["evaluation"]["rows"]] * 3
     assert without_times(reports[0]["auto"]) == without_times(reports[1]["auto"])
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
     assert reports[0]["evaluation"]["rows"] != reports[1]["evaluation"]["rows"]
@@ -316,6 +320,7 @@ def test_the_search_needs_only_the_first_seed_s_undefended_run_where_none_is_com
     lines, report = run(model, data, tmp_path / "out", seeds=[1, 2], defense={"mode": "auto"},
                         evaluation={"triggers": ["cf"], "compare_undefended": False})
     assert len([line for line in lines if line.get("name") == "undefended"]) == 1
+    assert all(look["evaluation"] is None for look in report["auto"]["path"])
     assert report["undefended"] is None and report["ca_drop"] is None and report["auto"]["rows"] > 0
     assert report["summary"]["undefended"] is None and report["summary"]["ca_drop"] is None
 

@@ -275,7 +275,7 @@ static void test_the_search_shows_its_path_from_weak_to_strong(void **state)
 	const struct path path = {.budget = .125,
 		.n = 3,
 		.look = {{3, 100, 90, 10, 0}, {5, 100, 50, 50, 0}, {4, 100, 80, 20, 0}}};
-	const struct report_search search = {&path, .5, 2, 1, 375, 60};
+	const struct report_search search = {&path, .5, 2, 1, 375, {20, 20, 20}, {NULL}, 60};
 	struct report report = report_of(NULL);
 	json_t *out, *shown, *looks;
 
@@ -297,6 +297,7 @@ static void test_the_search_shows_its_path_from_weak_to_strong(void **state)
 		assert_true(json_number_value(json_object_get(look, "attention")) == 2 * (double)(1 << i));
 		assert_int_equal(json_is_true(json_object_get(look, "chosen")), i == 0);
 		assert_int_equal(json_is_true(json_object_get(look, "within_budget")), i == 0);
+		assert_true(json_is_null(json_object_get(look, "evaluation")));
 	}
 	assert_json(json_object_get(json_array_get(looks, 1), "valid_accuracy"), "0.8");
 	assert_json(json_object_get(json_array_get(looks, 1), "drop"), "0.2");
@@ -308,7 +309,7 @@ static void test_the_search_says_when_rows_are_too_few(void **state)
 	const struct path path = {.budget = .01,
 		.n = 3,
 		.look = {{3, 100, 90, 10, 0}, {1, 100, 90, 10, 0}, {0, 100, 90, 10, 0}}};
-	const struct report_search search = {&path, .5, 2, 1, 375, 60};
+	const struct report_search search = {&path, .5, 2, 1, 375, {20, 20, 20}, {NULL}, 60};
 	struct report report = report_of(NULL);
 	json_t *out, *shown;
 
