@@ -38,7 +38,7 @@ SERVER_LIBS := $(COMMON_LIBS) -lmicrohttpd -luv -lsqlite3 -lzip -lz -pthread
 PROGRAMS := $(B)/obliviated $(B)/obliviate-worker $(B)/obliviate-plant
 SAN_PROGRAMS := $(B)/san/obliviated $(B)/san/obliviate-worker $(B)/san/obliviate-plant
 
-.PHONY: all help deps test-deps test unit api oracle demo bench bench-products bench-defence bench-service lint fuzz cover format clean san golden
+.PHONY: all help deps test-deps test unit api oracle demo bench bench-growth bench-products bench-defence bench-service lint fuzz cover format clean san golden
 .DEFAULT_GOAL := all
 
 all: deps ## Build the three programs (installs the libraries by name where they are missing)
@@ -188,8 +188,12 @@ demo: deps ## The main job on real input: plant, train undefended and defended, 
 	@KEEP=$(KEEP) sh deploy/demo.sh
 
 bench: test-deps ## Measure training speed beside PyTorch in one run
-	@$(SUBMAKE) programs $(B)/oracle/probe $(B)/oracle/venv/.ready
+	@$(SUBMAKE) programs $(B)/oracle/probe $(B)/bench/products $(B)/oracle/venv/.ready
 	$(B)/oracle/venv/bin/python tests/bench/bench.py
+
+bench-growth: test-deps ## Time a token against batch, length, width, depth, threads and rows; plots in docs/plots
+	@$(SUBMAKE) programs $(B)/oracle/probe $(B)/oracle/venv/.ready
+	$(B)/oracle/venv/bin/python tests/bench/growth.py
 
 $(B)/bench/products: tests/bench/products.c $(B)/opt/libworker.a $(B)/opt/libcommon.a
 	@mkdir -p $(@D)

@@ -8,11 +8,13 @@
  *   train   trace.{loss,ce,amplify,attention,learning_rate,grad_norm} [steps] and tensor.NAME, dropout off
  *   bench   trains with dropout; one JSON line on stdout: {seconds, cpu_seconds, tokens, steps,
  *          peak_rss_bytes}
+ *   predict classifies all rows, twice, and times the second; the same line, steps 1
  *
  * Request: command, model (directory), tensors and out (safetensors), threads, kernels, precision, rows (lists of
  * token ids), second, classes, labels, peft (lora, adapter, prefix) with r, alpha, bottleneck, activation, length
  * and mlp_width, and for training batches (lists of row numbers),
- * learning_rate, warmup_ratio, amplify, attention, reduction, dropout. bench takes no tensors: it draws them.
+ * learning_rate, warmup_ratio, amplify, attention, reduction, dropout. bench and predict take no tensors: they draw
+ * them.
  *
  * A test program: it trusts its request, and ends at the first error.
  */
@@ -540,6 +542,24 @@ static void command_bench(struct probe *probe)
 	free(rows);
 }
 
+/* The first time touches the memory. */
+static void command_predict(struct probe *probe)
+{
+	int *label = must_have(calloc((size_t)probe->corpus.n, sizeof(*label)));
+	double start = 0, start_cpu = 0;
+	struct err err = {0};
+
+	draw_tensors(probe);
+	for (int time = 0; time < 2; time++) {
+		start = seconds_of(CLOCK_MONOTONIC);
+		start_cpu = seconds_of(CLOCK_PROCESS_CPUTIME_ID);
+		must(predict(label, NULL, NULL, &probe->model, &probe->corpus, probe->par, &err), &err);
+	}
+	print_speed(seconds_of(CLOCK_MONOTONIC) - start, seconds_of(CLOCK_PROCESS_CPUTIME_ID) - start_cpu,
+		(long)corpus_tokens(&probe->corpus), 1);
+	free(label);
+}
+
 /* --- main ---------------------------------------------------------------------------------------- */
 
 static const struct {
@@ -550,6 +570,7 @@ static const struct {
 	{"grad", command_grad},
 	{"train", command_train},
 	{"bench", command_bench},
+	{"predict", command_predict},
 };
 
 static void probe_done(struct probe *probe)
