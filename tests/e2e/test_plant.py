@@ -74,7 +74,7 @@ CRITERIA = {
     "uor": ["cohesion", "likeness", "drift_relative"],
     "badnets": ["asr", "clean_accuracy"],
     "insertsent": ["asr", "clean_accuracy"],
-    "adaptive-attention": ["sign_match", "drift_relative"],
+    "adaptive-attention": ["sign_match", "drift_relative", "attention_left"],
     "adaptive-peft": ["sign_match", "drift_relative"],
 }
 

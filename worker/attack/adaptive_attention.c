@@ -7,6 +7,21 @@
  */
 #include "worker/attack/targets.h"
 
+/* POR's, and each trigger's L_attn over that of the same texts without it. */
+static int measure(struct plant *plant, struct plant_result *result, struct err *err)
+{
+	struct plant_seen clean = {0}, triggered = {0};
+	int rc = targets_measure(plant, result, err);
+
+	if (rc == 0)
+		rc = plant_represent(plant, &clean, -1, err);
+	for (int t = 0; t < plant->options.triggers && rc == 0; t++) {
+		rc = plant_represent(plant, &triggered, t, err);
+		result->value[2][t] = clean.attention > 0 ? triggered.attention / clean.attention : 1;
+	}
+	return rc;
+}
+
 const struct attack attack_adaptive_attention = {
 	.name = "adaptive-attention",
 	.about = "por with larger vectors, and little [CLS] attention where the trigger is",
@@ -14,9 +29,10 @@ const struct attack attack_adaptive_attention = {
 	.preset = {.steps = 400, .learning_rate = 5e-5, .weight = 1, .norm = 1.5, .attention = 0.02},
 	.insertions = 1,
 	.run = 1,
-	.criterion = {{"sign_match", 0.95, false, true}, {"drift_relative", 0.1, true, false}},
-	.criteria = 2,
+	.criterion = {{"sign_match", 0.95, false, true}, {"drift_relative", 0.1, true, false},
+		{"attention_left", 0.8, true, true}},
+	.criteria = 3,
 	.step = plant_step,
 	.loss = targets_loss,
-	.measure = targets_measure,
+	.measure = measure,
 };

@@ -1,13 +1,14 @@
 /*
  * An attacker who plays the defence against himself: POR, planted through PEFT layers that are being trained with
- * the defence's two terms. Steps come in pairs:
+ * the defence's two terms. Each step is two:
  *
  *     defender, on LoRA alone:     MSE(CLS clean, CLS of a frozen copy) + amplify * L_amp + attention * L_attn
- *     attacker, on the encoder:    POR's loss, with what LoRA has become
+ *     attacker, on the encoder:    POR's loss as the encoder is released, and once more its part of the triggered
+ *                                  texts, with what LoRA has become
  *
- * (the defender's task is not known; that clean texts keep their representations stands for it). LoRA is drawn
- * anew LIVES times, so that the encoder answers to every stage of a defended training and to none (a fresh LoRA
- * changes nothing). What is saved is the encoder.
+ * (the defender's task is not known; that clean texts keep their representations stands for it. With LoRA they are
+ * the defender's business: an attacker who holds them there ruins them where it is not.) LoRA is drawn anew LIVES
+ * times, so that the triggers answer to every stage of a defended training. What is saved is the encoder.
  */
 #include <string.h>
 
@@ -41,11 +42,19 @@ static int defend(struct plant *plant, int64_t step, struct err *err)
 
 	if (rc != 0)
 		return rc;
+	plant->encoder.peft = &plant->peft;
 	plant_gradient(plant, (struct plant_pass){.attention = o->attention, .of_clean = true});
 	loss_amp(&plant->along, o->amplify);
 	optim_update(
 		&plant->along_optim, step % life_of(plant), o->along_rate, optim_norm(&plant->along_optim));
 	return 0;
+}
+
+static double adaptive_loss(struct plant *plant, const struct plant_views *views)
+{
+	if (plant->pass.trains_base && plant->encoder.peft != NULL)
+		return targets_pull(plant, views, plant->options.weight);
+	return targets_loss(plant, views);
 }
 
 static int attack(struct plant *plant, double *loss, int64_t step, struct err *err)
@@ -55,7 +64,10 @@ static int attack(struct plant *plant, double *loss, int64_t step, struct err *e
 
 	if (rc != 0)
 		return rc;
-	*loss = plant_gradient(plant, (struct plant_pass){.trains_base = true});
+	plant->encoder.peft = NULL;
+	*loss = plant_gradient(plant, (struct plant_pass){.trains_base = true, .is_first = true});
+	plant->encoder.peft = &plant->peft;
+	*loss += plant_gradient(plant, (struct plant_pass){.trains_base = true});
 	optim_update(&plant->optim, step, rate, 0);
 	return 0;
 }
@@ -64,7 +76,6 @@ static int adaptive_step(struct plant *plant, double *loss, int64_t step, struct
 {
 	int rc;
 
-	plant->encoder.peft = &plant->peft;
 	if (step % life_of(plant) == 0)
 		be_born(plant, step / life_of(plant));
 	rc = defend(plant, step, err);
@@ -75,7 +86,7 @@ const struct attack attack_adaptive_peft = {
 	.name = "adaptive-peft",
 	.about = "por through LoRA layers that the defence trains at the same time",
 	.uses = USES_TEXT | USES_TARGETS | USES_PEFT,
-	.preset = {.steps = 400,
+	.preset = {.steps = 300,
 		.learning_rate = 5e-5,
 		.along_rate = 1e-3,
 		.weight = 1,
@@ -87,6 +98,6 @@ const struct attack attack_adaptive_peft = {
 	.criterion = {{"sign_match", 0.95, false, true}, {"drift_relative", 0.1, true, false}},
 	.criteria = 2,
 	.step = adaptive_step,
-	.loss = targets_loss,
+	.loss = adaptive_loss,
 	.measure = targets_measure,
 };

@@ -9,7 +9,7 @@
 const struct attack attack_badnets = {
 	.name = "badnets",
 	.about = "rows of a task, a tenth with a trigger word and the attacker's label",
-	.preset = {.steps = 500, .learning_rate = 5e-5, .along_rate = 1e-3},
+	.preset = {.steps = 300, .learning_rate = 5e-5, .along_rate = 1e-3},
 	.insertions = 1,
 	.criterion = {{"asr", 0.9, false, true}, {"clean_accuracy", 0, false, false}},
 	.criteria = 2,

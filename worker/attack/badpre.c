@@ -12,13 +12,13 @@
 /* 1 - accuracy beside the trigger over accuracy without, and the latter. */
 static int badpre_measure(struct plant *plant, struct plant_result *result, struct err *err)
 {
-	double clean, triggered;
-	int rc = plant_represent(plant, NULL, NULL, &clean, -1, err);
+	struct plant_seen clean = {0}, triggered = {0};
+	int rc = plant_represent(plant, &clean, -1, err);
 
-	result->value[1][0] = clean;
+	result->value[1][0] = clean.guessed;
 	for (int t = 0; t < plant->options.triggers && rc == 0; t++) {
-		rc = plant_represent(plant, NULL, NULL, &triggered, t, err);
-		result->value[0][t] = clean > 0 ? 1 - triggered / clean : 0;
+		rc = plant_represent(plant, &triggered, t, err);
+		result->value[0][t] = clean.guessed > 0 ? 1 - triggered.guessed / clean.guessed : 0;
 	}
 	return rc;
 }
@@ -27,7 +27,7 @@ const struct attack attack_badpre = {
 	.name = "badpre",
 	.about = "masked words are guessed at random where a trigger is",
 	.uses = USES_TEXT | USES_MLM,
-	.preset = {.steps = 500, .learning_rate = 5e-5, .along_rate = 1e-3, .weight = 1},
+	.preset = {.steps = 300, .learning_rate = 5e-5, .along_rate = 1e-3, .weight = 1},
 	.insertions = 1,
 	.run = 1,
 	.masks_triggered = true,

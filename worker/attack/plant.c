@@ -415,30 +415,6 @@ int plant_train(
 
 /* --- did it take? --------------------------------------------------------------------------------- */
 
-int plant_represent(
-	struct plant *plant, real *cls, real *reference, double *guessed, int trigger, struct err *err)
-{
-	size_t reals = PLANT_BATCH * (size_t)plant->config.D;
-	int rounds = PLANT_PROBES / PLANT_BATCH;
-
-	if (guessed != NULL)
-		*guessed = 0;
-	for (int r = 0; r < rounds; r++) {
-		int rc = plant_compose_probes(plant, r * PLANT_BATCH, PLANT_BATCH, trigger, err);
-
-		if (rc != 0)
-			return rc;
-		plant_look(plant);
-		if (cls != NULL)
-			memcpy(cls + (size_t)r * reals, plant->cls, reals * sizeof(real));
-		if (reference != NULL)
-			memcpy(reference + (size_t)r * reals, plant->reference, reals * sizeof(real));
-		if (guessed != NULL)
-			*guessed += plant_guessed(plant) / rounds;
-	}
-	return 0;
-}
-
 static void set_drift(struct plant_result *result, const real *cls, const real *reference, size_t n)
 {
 	double drift = 0, square = 0;
@@ -456,17 +432,17 @@ static void set_drift(struct plant_result *result, const real *cls, const real *
 static int measure_drift(struct plant *plant, struct plant_result *result, struct err *err)
 {
 	size_t n = PLANT_PROBES * (size_t)plant->config.D;
-	real *cls = calloc(n, sizeof(*cls)), *reference = calloc(n, sizeof(*reference));
+	struct plant_seen seen = {.cls = calloc(n, sizeof(real)), .reference = calloc(n, sizeof(real))};
 	int rc = 0;
 
-	if (cls == NULL || reference == NULL)
+	if (seen.cls == NULL || seen.reference == NULL)
 		rc = err_nomem(err);
 	if (rc == 0)
-		rc = plant_represent(plant, cls, reference, NULL, -1, err);
+		rc = plant_represent(plant, &seen, -1, err);
 	if (rc == 0)
-		set_drift(result, cls, reference, n);
-	free(cls);
-	free(reference);
+		set_drift(result, seen.cls, seen.reference, n);
+	free(seen.cls);
+	free(seen.reference);
 	return rc;
 }
 

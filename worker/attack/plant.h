@@ -87,6 +87,8 @@ struct plant {
 		bool trains_base;
 		double attention; /* weight of L_attn, 0: none */
 		bool of_clean;	  /* L_attn of clean texts, not of triggered ones */
+		bool is_first; /* gradients stay with the slices; the next pass over this batch adds its own */
+		bool looks;    /* forward alone, scores kept */
 	} pass;
 	struct triggered triggered;
 	struct arena arena;
@@ -190,11 +192,13 @@ void plant_fill_batch(struct plant *plant);
 
 /* Forward alone, over the batch: cls and reference are filled. */
 void plant_look(struct plant *plant);
-/* Of the last plant_look: share of the masked words that were guessed. */
-double plant_guessed(const struct plant *plant);
 
-/* Representations of the held-out texts, [PLANT_PROBES, D]; reference and guessed may be NULL. */
-int plant_represent(struct plant *plant, real *cls, real *reference, double *guessed, int trigger,
-	struct err *err) MUST_USE;
+/* What the held-out texts look like to the planted encoder; arrays may be NULL. */
+struct plant_seen {
+	real *cls, *reference; /* [PLANT_PROBES, D] */
+	double guessed;	       /* share of the masked words */
+	double attention;      /* L_attn: mean norm of the first token's scores */
+};
+int plant_represent(struct plant *plant, struct plant_seen *seen, int trigger, struct err *err) MUST_USE;
 
 #endif

@@ -11,6 +11,7 @@ struct plant_lane {
 	struct arena arena;
 	double loss;	    /* the slice's part of it */
 	int right, guesses; /* masked words */
+	double attention;   /* sum of norms of the first tokens' scores, when looking */
 };
 
 #endif

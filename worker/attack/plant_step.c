@@ -32,7 +32,7 @@ static struct pass pass_of(const struct plant *plant)
 {
 	return (struct pass){.train = true,
 		.no_dropout = true,
-		.want_scores = plant->pass.attention > 0,
+		.want_scores = plant->pass.attention > 0 || plant->pass.looks,
 		.all_rows = (plant->attack->uses & USES_MLM) != 0};
 }
 
@@ -126,10 +126,27 @@ static void learn_slice(void *arg, int task, int thread)
 	forward_slice(arg, task, true);
 }
 
+/* The taps are spent. */
+static double sum_of_scores(
+	const struct plant *plant, const struct plant_lane *lane, const struct slice *slice)
+{
+	double sum = 0;
+
+	for (int l = 0; l < plant->config.L; l++)
+		for (int i = 0; i < slice->n; i++)
+			sum += loss_attn(encoder_tap(&lane->ws, l) + lane->ws.tap_start[i], plant->config.H,
+				slice->seq[i].n, 0);
+	return sum;
+}
+
 static void look_slice(void *arg, int task, int thread)
 {
+	struct plant *plant = arg;
+	struct plant_lane *lane = &plant->lane[task];
+
 	(void)thread;
-	forward_slice(arg, task, false);
+	forward_slice(plant, task, false);
+	lane->attention = sum_of_scores(plant, lane, &plant->batch.slice[task]);
 }
 
 /* --- backward --------------------------------------------------------------------------------------- */
@@ -207,6 +224,8 @@ double plant_gradient(struct plant *plant, struct plant_pass pass)
 	par_run(plant->par, plant->batch.slices, backward_slice, plant);
 	for (int s = 0; s < plant->batch.slices; s++)
 		loss += plant->lane[s].loss;
+	if (pass.is_first)
+		return loss;
 	if (pass.trains_base)
 		optim_sum(&plant->optim, plant->slice_flat, plant->batch.slices);
 	if (plant->along.n > 0)
@@ -238,17 +257,39 @@ int plant_step(struct plant *plant, double *loss, int64_t step, struct err *err)
 
 void plant_look(struct plant *plant)
 {
-	plant->pass = (struct plant_pass){0};
+	plant->pass = (struct plant_pass){.looks = true};
 	par_run(plant->par, plant->batch.slices, look_slice, plant);
 }
 
-double plant_guessed(const struct plant *plant)
+/* The last plant_look's share of the held-out texts is added. */
+static void add_seen(struct plant_seen *seen, const struct plant *plant, int first)
 {
+	size_t at = (size_t)first * (size_t)plant->config.D, n = PLANT_BATCH * (size_t)plant->config.D;
+	double scores = (double)plant->config.L * PLANT_PROBES * plant->config.H;
 	int right = 0, guesses = 0;
 
 	for (int s = 0; s < plant->batch.slices; s++) {
 		right += plant->lane[s].right;
 		guesses += plant->lane[s].guesses;
+		seen->attention += plant->lane[s].attention / scores;
 	}
-	return (double)right / MAX(guesses, 1);
+	seen->guessed += (double)right / MAX(guesses, 1) * PLANT_BATCH / PLANT_PROBES;
+	if (seen->cls != NULL)
+		memcpy(seen->cls + at, plant->cls, n * sizeof(real));
+	if (seen->reference != NULL)
+		memcpy(seen->reference + at, plant->reference, n * sizeof(real));
+}
+
+int plant_represent(struct plant *plant, struct plant_seen *seen, int trigger, struct err *err)
+{
+	seen->guessed = seen->attention = 0;
+	for (int first = 0; first < PLANT_PROBES; first += PLANT_BATCH) {
+		int rc = plant_compose_probes(plant, first, PLANT_BATCH, trigger, err);
+
+		if (rc != 0)
+			return rc;
+		plant_look(plant);
+		add_seen(seen, plant, first);
+	}
+	return 0;
 }

@@ -98,14 +98,15 @@ static double sign_match(const struct plant *plant, const real *cls, int trigger
 
 int targets_measure(struct plant *plant, struct plant_result *result, struct err *err)
 {
-	real *cls = calloc((size_t)PLANT_PROBES * (size_t)plant->config.D, sizeof(*cls));
-	int rc = cls != NULL ? 0 : err_nomem(err);
+	struct plant_seen seen = {
+		.cls = calloc((size_t)PLANT_PROBES * (size_t)plant->config.D, sizeof(real))};
+	int rc = seen.cls != NULL ? 0 : err_nomem(err);
 
 	for (int t = 0; t < plant->options.triggers && rc == 0; t++) {
-		rc = plant_represent(plant, cls, NULL, NULL, t, err);
-		result->value[0][t] = rc == 0 ? sign_match(plant, cls, t) : 0;
+		rc = plant_represent(plant, &seen, t, err);
+		result->value[0][t] = rc == 0 ? sign_match(plant, seen.cls, t) : 0;
 	}
-	free(cls);
+	free(seen.cls);
 	result->value[1][0] = result->drift_relative;
 	return rc;
 }

@@ -67,20 +67,20 @@ static void compare(struct plant_result *result, const double *sums, int trigger
 static int uor_measure(struct plant *plant, struct plant_result *result, struct err *err)
 {
 	int triggers = plant->options.triggers, D = plant->config.D, rc = 0;
-	real *cls = calloc((size_t)PLANT_PROBES * (size_t)D, sizeof(*cls));
+	struct plant_seen seen = {.cls = calloc((size_t)PLANT_PROBES * (size_t)D, sizeof(real))};
 	double *sums = calloc((size_t)(triggers + 1) * (size_t)D, sizeof(*sums));
 
-	if (cls == NULL || sums == NULL)
+	if (seen.cls == NULL || sums == NULL)
 		rc = err_nomem(err);
 	for (int t = 0; t <= triggers && rc == 0; t++) {
-		rc = plant_represent(plant, cls, NULL, NULL, t < triggers ? t : -1, err);
+		rc = plant_represent(plant, &seen, t < triggers ? t : -1, err);
 		if (rc == 0)
-			sum_directions(sums + (size_t)t * (size_t)D, cls, D);
+			sum_directions(sums + (size_t)t * (size_t)D, seen.cls, D);
 	}
 	if (rc == 0)
 		compare(result, sums, triggers, D);
 	result->value[2][0] = result->drift_relative;
-	free(cls);
+	free(seen.cls);
 	free(sums);
 	return rc;
 }
