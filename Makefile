@@ -207,10 +207,10 @@ bench-service: test-deps ## The service under load while a worker trains: reques
 	@$(SUBMAKE) programs $(VENV)/.ready
 	$(VENV)/bin/python tests/bench/service.py
 
-bench-defence: deps ## What the default LoRA preset does, three seeds (TUNE=1: the grid behind it); an hour
+bench-defence: deps ## What the default LoRA preset does, three seeds (PRECISION="float32 bf16"; TUNE=1: the grid behind it); an hour
 	@$(SUBMAKE) programs
 	@DEMO_STOP=data sh deploy/demo.sh
-	$(PYTHON) tests/bench/defence.py $(if $(TUNE),--tune)
+	$(PYTHON) tests/bench/defence.py $(if $(TUNE),--tune) $(if $(PRECISION),--precision $(PRECISION))
 
 lint: ## clang-format, clang-tidy, cppcheck, layer rule, shellcheck
 	@sh deploy/packages.sh build test lint

@@ -1,7 +1,8 @@
 """What the default LoRA preset does, and where it comes from (make bench-defence).
 
 Report: the demo's plant (cf mn tq qt mm pt, seed 1), the demo's training and test rows, the default job with
-the undefended control, seeds 0, 1 and 2; mean and spread, and the paired CA drop of each.
+the undefended control, seeds 0, 1 and 2; mean and spread, and the paired CA drop of each. --precision bf16 does the
+same with the frozen weights in bfloat16.
 
 --tune: the grid behind the preset, on another plant (other triggers, another seed) and on training rows
 alone: test rows and reported triggers never enter. Finished runs are kept in build/defence and not repeated.
@@ -74,17 +75,18 @@ def tune():
         print(f"| {shown} | " + " | ".join(f"{cell:.3f}" for cell in cells) + " |", flush=True)
 
 
-def report():
+def report(precision):
     model = plant("reported-plant", **REPORTED)
     rows = {"undefended": [], "defended": []}
     drops = []
     for seed in SEEDS:
-        r = run(f"seed-{seed}", model, {"train": DATA / "reviews.jsonl", "test": DATA / "test.jsonl"}, seed=seed,
+        r = run(f"{precision}-seed-{seed}", model, {"train": DATA / "reviews.jsonl", "test": DATA / "test.jsonl"},
+                seed=seed, hyperparameters={"precision": precision},
                 evaluation={"triggers": REPORTED["triggers"], "compare_undefended": True})
         rows["undefended"].append(r["undefended"])
         rows["defended"].append(r["evaluation"])
         drops.append(r["ca_drop"])
-    print("| | " + " | ".join(f"seed {seed}" for seed in SEEDS) + " | mean | range |\n|" + " --- |" * (len(SEEDS) + 3))
+    print(f"\n{precision}:\n\n| | " + " | ".join(f"seed {seed}" for seed in SEEDS) + " | mean | range |\n|" + " --- |" * (len(SEEDS) + 3))
     lines = [(f"{key.upper()}, {name}", [value(e, key) for e in rows[name]])
              for key in ("ca", "f1", "asr", "masr", "aasr") for name in rows]
     lines += [("ASR of neutral words, defended", [e["control"]["asr"]["value"] for e in rows["defended"]]),
@@ -100,9 +102,14 @@ def report():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tune", action="store_true", help="the grid behind the preset")
+    parser.add_argument("--precision", nargs="+", default=["float32"], choices=["float32", "bf16"])
     arguments = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
-    tune() if arguments.tune else report()
+    if arguments.tune:
+        tune()
+        return
+    for precision in arguments.precision:
+        report(precision)
 
 
 main()
