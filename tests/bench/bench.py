@@ -3,7 +3,7 @@
     bench.py [--model minilm roberta-base-shape] [--data reviews sst2 ag_news] [--rounds N] [--steps N] [--threads N]
 
 Per model and data: LoRA with the defence on, dropout on, batch 16, at most 128 tokens, in float32 and bf16, on one
-thread and on all, against PyTorch padded to the longest of a shuffled batch, in buckets sorted by length, and padded
+thread and on all, and without the defence, against PyTorch padded to the longest of a shuffled batch, in buckets sorted by length, and padded
 to 128; then a trigger evaluation (2,000 texts, each once clean and with six triggers); and for the large model the
 peak memory of batches of 16 x 128. Data: the movie reviews always; sst2 and ag_news of OBLIVIATE_SHARED (or
 ../shared) where they lie. The ratio is ours over PyTorch's tokens per second, round by round, so that a machine that
@@ -52,14 +52,16 @@ class Program:
     way: str
     share: float = 1.0  # of the steps: what is slow takes few
     single: bool = False  # one thread
+    undefended: bool = False
 
     @property
     def title(self):
-        return f"{self.name}, {self.way}" + (", 1 thread" if self.single else "")
+        return f"{self.name}, {self.way}" + (", 1 thread" if self.single else "") + (", undefended" if self.undefended else "")
 
 
 OURS, OURS_BF16 = Program("ours", "float32"), Program("ours", "bf16")
-TRAINERS = [OURS, OURS_BF16, Program("ours", "float32", single=True), Program("ours", "bf16", single=True),
+UNDEFENDED = {"amplify": 0, "attention": 0, "dropout": 0}
+TRAINERS = [OURS, Program("ours", "float32", undefended=True), OURS_BF16, Program("ours", "float32", single=True), Program("ours", "bf16", single=True),
             Program("pytorch", "longest", 0.5), Program("pytorch", "sorted", 0.5), Program("pytorch", "max", 0.15)]
 PREDICTORS = [OURS, OURS_BF16, Program("pytorch", "sorted")]
 MEMORY = [OURS, OURS_BF16, Program("pytorch", "longest")]
@@ -123,7 +125,7 @@ def training_request(request):
 def run(program, request, work):
     """One program on one request: its line, with rates."""
     path = work / "request.json"
-    request = {**request, "threads": 1 if program.single else request["threads"]}
+    request = {**request, "threads": 1 if program.single else request["threads"], **(UNDEFENDED if program.undefended else {})}
     if program.name == "ours":
         request = {**request, "precision": program.way}
         path.write_text(json.dumps(request if request.get("command") else training_request(request)))
@@ -199,12 +201,14 @@ def measure_training(model, texts, arguments, work):
     def more(program):
         if program.name != "ours":
             return {}
+        if program.undefended:  # what the defence costs: seconds over seconds for the same tokens
+            return {"time_of_defence": spread([b / a for a, b in zip(speed[OURS], speed[program])])}
         threads = 1 if program.single else arguments.threads
         reached = [flop * rate / 1e9 for rate in speed[program]]
         out = {} if program.way == "bf16" else {
             f"fraction_of_{name}": spread([r / peak[threads][name] for r, peak in zip(reached, found)])
             for name in ("openblas", "ours")}
-        twin = next((p for p in results if p.way == program.way and p.single), None)
+        twin = next((p for p in results if p.way == program.way and p.single and not p.undefended), None)
         if twin is not None and not program.single:
             out["over_one_thread"] = spread([a / b for a, b in zip(speed[program], speed[twin])])
         return {**out, "gflops": statistics.median(reached)}
@@ -306,6 +310,9 @@ def main():
                 report["results"].append({"model": model_name, "part": part, "data": data, **result})
                 (ROOT / "build" / "bench.json").write_text(json.dumps(report, indent=2) + "\n")
                 print(f"\n## {model_name}, {part}" + (f", {data}" if data else "") + "\n\n" + markdown(result["table"]), flush=True)
+                for row in result["table"]:
+                    if "time_of_defence" in row:
+                        print(f"\nTime of a defended step over an undefended one: {shown(row['time_of_defence'])}")
                 if "shapes" in result:
                     print(f"\n{result['mflop_per_token']:.1f} MFLOP a token:\n\n{result['shapes']}", flush=True)
 
