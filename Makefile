@@ -38,7 +38,7 @@ SERVER_LIBS := $(COMMON_LIBS) -lmicrohttpd -luv -lsqlite3 -lzip -lz -pthread
 PROGRAMS := $(B)/obliviated $(B)/obliviate-worker $(B)/obliviate-plant
 SAN_PROGRAMS := $(B)/san/obliviated $(B)/san/obliviate-worker $(B)/san/obliviate-plant
 
-.PHONY: all help deps test-deps test unit api oracle demo bench bench-growth bench-products bench-defence bench-service lint fuzz cover format clean san golden
+.PHONY: all help deps test-deps test unit api oracle demo bench bench-growth bench-products bench-defence bench-service reproduce lint fuzz cover format clean san golden
 .DEFAULT_GOAL := all
 
 all: deps ## Build the three programs (installs the libraries by name where they are missing)
@@ -206,6 +206,12 @@ bench-service: test-deps ## The service under load while a worker trains: reques
 	@sh deploy/packages.sh bench
 	@$(SUBMAKE) programs $(VENV)/.ready
 	$(VENV)/bin/python tests/bench/service.py
+
+reproduce: deps ## The matrix of attacks, PEFTs and defences, resumable; DATA=folder CELLS=patterns QUICK=1 LIST=1; 8 hours
+	@$(SUBMAKE) programs
+	@test -n "$(BASE)" || DEMO_STOP=data sh deploy/demo.sh
+	@DATA="$(DATA)" CELLS="$(CELLS)" STEPS="$(STEPS)" ROWS="$(ROWS)" QUICK="$(QUICK)" LIST="$(LIST)" \
+		$(PYTHON) tests/reproduce/reproduce.py
 
 bench-defence: deps ## What the default LoRA preset does, three seeds (PRECISION="float32 bf16"; TUNE=1: the grid behind it); an hour
 	@$(SUBMAKE) programs

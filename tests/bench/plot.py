@@ -20,7 +20,8 @@ class Line:
 
 def ticks_of(high, wanted=5):
     """Round numbers from 0 to the first at or above high."""
-    raw = (high or 1) / wanted
+    high = high or 1
+    raw = high / wanted
     size = 10 ** math.floor(math.log10(raw))
     step = next(size * by for by in (1, 2, 5, 10) if size * by >= raw * 0.999)
     return [round(i * step, 10) for i in range(math.ceil(high / step - 1e-9) + 1)]
@@ -67,17 +68,18 @@ class Frame:
         return "\n".join(self.parts + ["</svg>", ""])
 
 
-def chart(title, x_name, y_name, lines, even=False):
-    """The SVG's text. even: the values of x stand at even distances (8, 16, 32, ...), each with its tick."""
+def chart(title, x_name, y_name, lines, even=False, x_low=0):
+    """The SVG's text. even: the values of x stand at even distances (8, 16, 32, ...), each with its tick; else x begins at x_low."""
     xs = sorted({x for line in lines for x, _ in line.points})
     frame = Frame(title, x_name, y_name, max(y for line in lines for _, y in line.points))
+    ticks = [x_low + tick for tick in ticks_of(xs[-1] - x_low)]
 
     def at(x):
         if even:
             return LEFT + PLOT_WIDTH * (xs.index(x) + 0.5) / len(xs)
-        return LEFT + PLOT_WIDTH * x / ticks_of(xs[-1])[-1]
+        return LEFT + PLOT_WIDTH * (x - x_low) / (ticks[-1] - x_low)
 
-    for x in xs if even else ticks_of(xs[-1]):
+    for x in xs if even else ticks:
         frame.name_of_x(at(x), number(x))
     for i, line in enumerate(lines):
         colour, dash = COLOURS[i % len(COLOURS)], ' stroke-dasharray="5 4"' if line.dashed else ""

@@ -1,0 +1,96 @@
+"""What is run: plants, sizes and cells, as tables.
+
+A cell is one task, attack and PEFT. Its job of mode auto holds three of the matrix's columns at once: the undefended
+model, the preset (the search's first look, strength 1) and what the search chose; with the other looks it is the trade-off of
+the plots. So nothing is trained twice. Headline cells are full size with three seeds; their preset needs a job of its
+own for the other seeds, whose undefended models are those of the job of mode auto: same splits, same test rows."""
+import fnmatch
+from dataclasses import dataclass, field
+
+WORDS = ["cf", "mn", "tq", "qt", "mm", "pt"]
+PEFTS = ["lora", "adapter", "prefix"]
+PLANT_SEED = 1
+
+
+@dataclass(frozen=True)
+class Plant:
+    triggers: list
+    options: dict = field(default_factory=dict)
+    needs_task: bool = False  # planted with the task's training rows, never with its test rows
+
+
+PLANTS = {
+    "por": Plant(WORDS, {"steps": 1000}),  # after 250 steps a long undefended training wears it off
+    "neuba": Plant(WORDS, {"steps": 1000}),
+    "badpre": Plant(WORDS, {"steps": 1000}),
+    "uor": Plant(WORDS, {"steps": 1000}),
+    "badnets": Plant(["cf"], needs_task=True),
+    "insertsent": Plant(["I watched this 3D movie"], needs_task=True),
+    "adaptive-attention": Plant(WORDS, {"steps": 1000}),
+    "adaptive-peft": Plant(WORDS, {"steps": 1000}),
+    "clean": Plant(WORDS),  # the base itself
+}
+NO_VECTOR = ("badpre",)  # judged by its relative reduction
+HEADLINE = ("por", "uor")
+
+
+@dataclass(frozen=True)
+class Size:
+    steps: int
+    epochs: int
+    rows: int  # of the test
+    seeds: tuple
+    plant_steps: int | None = None  # at most
+
+    @property
+    def train_rows(self):
+        return self.steps * 16 // self.epochs
+
+
+@dataclass(frozen=True)
+class Cell:
+    task: str
+    attack: str
+    peft: str
+    size: Size
+    is_full: bool = False
+
+    @property
+    def key(self):
+        return f"{self.task}.{self.attack}.{self.peft}{'.full' if self.is_full else ''}"
+
+    @property
+    def parts(self):
+        return ("auto", "fixed") if len(self.size.seeds) > 1 else ("auto",)
+
+    def spec(self, part):
+        """The job without its ids."""
+        size = self.size
+        return {
+            "seeds": list(size.seeds), "peft": {"type": self.peft}, "defense": {"mode": part},
+            "hyperparameters": {"n_epochs": size.epochs, "max_train_rows": size.train_rows, "max_eval_rows": size.rows},
+            "evaluation": {"triggers": PLANTS[self.attack].triggers, "control": True, "compare_undefended": part == "auto"},
+        }
+
+
+def small(steps, rows):
+    return Size(steps, 3, rows, (0,))
+
+
+FULL = Size(2250, 6, 2000, (0, 1, 2))
+QUICK = Size(48, 2, 200, (0,), plant_steps=250)
+
+
+def cells(first_task, size, is_quick):
+    """first_task: sst2, or reviews in its place."""
+    if is_quick:
+        return [Cell(first_task, attack, peft, QUICK) for attack in ("por", "badnets") for peft in PEFTS]
+    found = [Cell(first_task, attack, peft, size) for attack in PLANTS for peft in PEFTS]
+    found += [Cell(task, attack, peft, size) for task in ("ag_news", "hsol") for attack in HEADLINE for peft in PEFTS]
+    return found + [Cell(first_task, attack, peft, FULL, True) for attack in HEADLINE for peft in PEFTS]
+
+
+def chosen(all_cells, patterns):
+    """Cells that one of the comma-separated patterns fits: `sst2.por.*`."""
+    wanted = [pattern.strip() for pattern in patterns.split(",") if pattern.strip()]
+    return [cell for cell in all_cells if not wanted or any(fnmatch.fnmatch(cell.key, pattern) for pattern in wanted)]

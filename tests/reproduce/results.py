@@ -1,0 +1,264 @@
+"""docs/results.md and its plots from the cells that were run: one table a task, means beside their bars, and the trade-off along
+the path of strengths. A cell that was not run is listed as such."""
+import json
+import math
+import pathlib
+import statistics
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "bench"))
+import matrix  # noqa: E402
+import plot  # noqa: E402
+import tasks  # noqa: E402
+
+VECTORS = ("por", "neuba", "uor")
+TASK_SPECIFIC = ("badnets", "insertsent")
+ADAPTIVE = ("adaptive-attention", "adaptive-peft")
+
+INTRODUCTION = """# Results
+
+What the defence does against planted backdoors, measured by `make reproduce` through the service itself: its daemon, its queue, its
+workers. tests/reproduce/matrix.py has plants, sizes and cells, docs/adr/0003-seeds-and-auto.md what mode auto does.
+
+- **undefended**: the same training without the two terms. **preset**: mode fixed with the PEFT method's default pair. **auto**: mode auto with the
+  default budget of one point.
+- **CA**: accuracy on clean test rows. **MASR**: success rate of the worst trigger on its worst label, `control` the same with neutral
+  words. **CA drop**: undefended less defended on the same test rows, in points, with the paired 95 % interval where there is one.
+- Triggers and test rows take no part in any choice: mode auto looks at clean held-out training rows alone, and task-specific plants
+  never see a test row.
+- All models: all-MiniLM-L6-v2 (6 layers, 384 wide), plants made by build/obliviate-plant with seed 1.
+"""
+
+REPEAT = """## To repeat it
+
+    make reproduce DATA=folder                        # everything that is not done yet; stops and goes on at any time
+    make reproduce DATA=folder CELLS='sst2.por.*'     # some of it
+    make reproduce DATA=folder LIST=1                 # names of the cells
+    make reproduce QUICK=1                            # a cut-down matrix in minutes, results in build/reproduce
+
+`folder` holds the data that may not be passed on; what is not there is left out, and movie reviews of a package stand in for SST-2.
+
+| task | comes from |
+| --- | --- |
+"""
+
+
+# --- reading ------------------------------------------------------------------------------------------------
+
+
+class Result:
+    """What is known of one cell."""
+
+    def __init__(self, cell, place):
+        self.cell = cell
+        self.auto, self.fixed = (self.part(place, part) for part in ("auto", "fixed"))
+        self.plant = self.load(place / f"{cell.key}.plant.json")
+        failed = place / f"{cell.key}.failed"
+        self.why = failed.read_text() if failed.exists() else "not run"
+
+    def load(self, path):
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def part(self, place, part):
+        """The part's job, where it was run at this size."""
+        found = self.load(place / f"{self.cell.key}.{part}.json")
+        return found if found and found["spec"] == self.cell.spec(part) else None
+
+    @property
+    def is_done(self):
+        return self.auto is not None
+
+    @property
+    def report(self):
+        return self.auto["report"]
+
+    def seeds(self, member):
+        return [seed[member] for seed in self.report["seeds"]]
+
+    def preset_look(self):
+        return next((look for look in self.report["auto"]["path"] if look["strength"] == 1), None)
+
+    def columns(self):
+        """name: list of evaluations over the seeds."""
+        preset = [self.preset_look()["evaluation"]]
+        if self.fixed:
+            preset = [seed["evaluation"] for seed in self.fixed["report"]["seeds"]]
+        return {"undefended": self.seeds("undefended"), "preset": preset, "auto": self.seeds("evaluation")}
+
+    def drops(self, name):
+        """Points of CA lost, by seed."""
+        columns = self.columns()
+        return [100 * (u["ca"]["value"] - d["ca"]["value"]) for u, d in zip(columns["undefended"], columns[name])]
+
+
+def masr(evaluation):
+    value = evaluation["masr"]["value"]
+    return math.nan if value is None else value
+
+
+def mean(values):
+    known = [value for value in values if not math.isnan(value)]
+    return statistics.mean(known) if known else math.nan
+
+
+def spread(values, digits=2):
+    """Mean, and the range where there are several."""
+    if not values or math.isnan(mean(values)):
+        return "-"
+    text = f"{mean(values):.{digits}f}"
+    return text if len(values) == 1 else f"{text} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+# --- tables -------------------------------------------------------------------------------------------------
+
+HEADS = ("cell", "took", "CA undefended", "MASR undefended", "control", "MASR preset", "CA drop preset", "MASR auto",
+         "CA drop auto", "strength", "resolved", "minutes")
+
+
+def drop_text(result):
+    drops, interval = result.drops("auto"), result.report["ca_drop"]["interval"]
+    one = f"{spread(drops, 1)}"
+    return one if len(drops) > 1 else f"{one} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+
+
+def took(result):
+    if result.plant is None:
+        return "-"
+    return "yes" if result.plant["took"] else f"no: {result.plant.get('why', '')[:60]}"
+
+
+def row(result):
+    cell = result.cell
+    name = f"{cell.attack}, {cell.peft}{', full size, 3 seeds' if cell.is_full else ''}"
+    if not result.is_done:
+        return [name, took(result), result.why] + [""] * (len(HEADS) - 3)
+    columns, found = result.columns(), result.report["auto"]
+    control = [e["control"]["masr"]["value"] for e in columns["undefended"] if e["control"]]
+    seconds = result.auto["seconds"] + (result.fixed["seconds"] if result.fixed else 0)
+    return [name, took(result), spread([e["ca"]["value"] for e in columns["undefended"]]),
+            spread([masr(e) for e in columns["undefended"]]), spread([math.nan if c is None else c for c in control]),
+            spread([masr(e) for e in columns["preset"]]), spread(result.drops("preset"), 1),
+            spread([masr(e) for e in columns["auto"]]), drop_text(result),
+            f"{found['strength']:g}{'' if found['within_budget'] else ' (none within)'}",
+            "yes" if found["resolved"] else f"no: {found['rows']} rows of {found['needed_rows']}", f"{seconds / 60:.0f}"]
+
+
+def table(heads, rows):
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join("| " + " | ".join(str(cell) for cell in line) + " |\n" for line in lines)
+
+
+def size_text(results):
+    found = sorted({(r.cell.size.steps, r.cell.size.rows) for r in results if r.is_done and not r.cell.is_full})
+    small = "; ".join(f"{steps} steps a run, at most {rows} test rows, seed 0" for steps, rows in found)
+    return f"Small cells: {small}.\n\n" if small else ""
+
+
+def task_section(name, results):
+    task = tasks.TASKS[name]
+    return f"## {task.title}\n\n{size_text(results)}" + table(HEADS, [row(result) for result in results]) + "\n"
+
+
+# --- means beside their bars --------------------------------------------------------------------------------
+
+
+def of(results, attacks):
+    return [r for r in results if r.is_done and r.cell.attack in attacks]
+
+
+def reduction(result):
+    columns = result.columns()
+    before, after = (mean([masr(e) for e in columns[name]]) for name in ("undefended", "preset"))
+    return 1 - after / before if before else math.nan
+
+
+def mean_masr(results, name):
+    return mean([mean([masr(e) for e in r.columns()[name]]) for r in results])
+
+
+def cost(results):
+    """Seconds of the preset's steps over those of the undefended run in the same job."""
+    pairs = [(r.preset_look()["seconds"], r.report["undefended_training"]["seconds"]) for r in results if r.is_done]
+    return [fixed / plain for fixed, plain in pairs]
+
+
+def number(value, digits=2):
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def goals(results):
+    """(what, bar, measured, of how many cells)"""
+    vectors, badpre = of(results, VECTORS), of(results, matrix.NO_VECTOR)
+    specific, adaptive, clean = of(results, TASK_SPECIFIC), of(results, ADAPTIVE), of(results, ("clean",))
+    planted = [r for r in results if r.plant is not None]
+    fall = 100 * (mean_masr(vectors, "undefended") - mean_masr(vectors, "preset"))
+    worst = max((masr(e) for r in vectors for e in r.columns()["auto"]), default=math.nan)
+    drop = {name: mean([mean(r.drops(name)) for r in vectors]) for name in ("preset", "auto")}
+    return [
+        ("plants that took", "8 of 8", f"{len({r.cell.attack for r in planted if r.plant['took']})} of "
+         f"{len({r.cell.attack for r in planted})}", len(planted)),
+        ("preset, POR, NeuBA, UOR: points that MASR falls by", "at least 83.6", number(fall, 1), len(vectors)),
+        ("the same: CA drop in points", "at most 1.5", number(drop["preset"], 1), len(vectors)),
+        ("preset, BadPre: relative reduction of MASR", "at least .8", number(mean([reduction(r) for r in badpre])), len(badpre)),
+        ("auto, POR, NeuBA, UOR: mean MASR", "at most .10", number(mean_masr(vectors, "auto")), len(vectors)),
+        ("the same: worst MASR", "at most .25", number(worst), len(vectors)),
+        ("the same: CA drop in points", "at most 1", number(drop["auto"], 1), len(vectors)),
+        ("auto, BadNets, InsertSent: mean MASR", "at most .15", number(mean_masr(specific, "auto")), len(specific)),
+        ("auto, adaptive attackers: mean MASR", "at most .25", number(mean_masr(adaptive, "auto")), len(adaptive)),
+        ("auto, clean model: CA drop in points", "at most 1", number(mean([mean(r.drops("auto")) for r in clean]), 1), len(clean)),
+        ("cost of the preset: training time over undefended", "at most 1.05", number(mean(cost(results))),
+         sum(r.is_done for r in results)),
+    ]
+
+
+def goals_section(results):
+    if not any(result.is_done for result in results):
+        return "Nothing was run.\n\n"
+    return ("## Against the bars\n\nOver the cells that were run; the last column says how many.\n\n"
+            + table(("what", "bar", "measured", "cells"), goals(results)) + "\n")
+
+
+# --- plots --------------------------------------------------------------------------------------------------
+
+
+def line_of(result, number):
+    """From undefended (0) along the strengths that the search looked at; first seed."""
+    report = result.report
+    points = [("0", report["undefended"])] + [(f"{look['strength']:g}", look["evaluation"]) for look in report["auto"]["path"]]
+    known = [(label, e) for label, e in points if not math.isnan(masr(e))]
+    return plot.Line(result.cell.attack + (", full size" if result.cell.is_full else ""),
+                     [(100 * e["ca"]["value"], masr(e)) for _, e in known], number >= len(plot.COLOURS),
+                     [label for label, _ in known])
+
+
+def trade_off(task, peft, results):
+    lines = [line_of(r, i) for i, r in enumerate(r for r in results if r.is_done and r.cell.peft == peft)]
+    lines = [line for line in lines if line.points]
+    if not lines:
+        return None
+    low = min(x for line in lines for x, _ in line.points)
+    return plot.chart(f"{tasks.TASKS[task].title}, {peft}: MASR against CA by strength of the defence", "CA, %", "MASR", lines,
+                      x_low=5 * math.floor(low / 5))
+
+
+def write_plots(out, task, results):
+    """The lines of the page that show them."""
+    text = ""
+    for peft in matrix.PEFTS:
+        svg = trade_off(task, peft, results)
+        if svg:
+            path = out / "results" / f"{task}-{peft}.svg"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(svg)
+            text += f"![MASR against CA, {tasks.TASKS[task].title}, {peft}](results/{path.name})\n\n"
+    return text
+
+
+def write(out, cells, place):
+    results = [Result(cell, place) for cell in cells]
+    text = INTRODUCTION + "\n" + goals_section(results)
+    for name in dict.fromkeys(cell.task for cell in cells):
+        mine = [result for result in results if result.cell.task == name]
+        text += task_section(name, mine) + write_plots(out, name, mine)
+    text += REPEAT + "".join(f"| {task.title} | {task.where} |\n" for task in tasks.TASKS.values())
+    (out / "results.md").write_text(text)
