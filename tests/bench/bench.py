@@ -1,8 +1,9 @@
 """Speed, ours beside PyTorch's, in one run: the programs take turns, medians over the rounds.
 
     bench.py [--model minilm roberta-base-shape] [--data reviews sst2 ag_news] [--rounds N] [--steps N] [--threads N]
+             [--peft lora|adapter|prefix]
 
-Per model and data: LoRA with the defence on, dropout on, batch 16, at most 128 tokens, in float32 and bf16, on one
+Per model and data: the PEFT (LoRA unless told) with the defence on, dropout on, batch 16, at most 128 tokens, in float32 and bf16, on one
 thread and on all, and without the defence, against PyTorch padded to the longest of a shuffled batch, in buckets sorted by length, and padded
 to 128; then a trigger evaluation (2,000 texts, each once clean and with six triggers); and for the large model the
 peak memory of batches of 16 x 128. Data: the movie reviews always; sst2 and ag_news of OBLIVIATE_SHARED (or
@@ -37,6 +38,11 @@ PROBE = ROOT / "build" / "oracle" / "probe"
 TORCH = Path(__file__).resolve().with_name("torch_train.py")
 JOB = {"r": 16, "alpha": 16, "amplify": 0.003, "attention": 0.1, "dropout": 0.01, "reduction": "mean",
        "learning_rate": 1e-3, "warmup_ratio": 0.05, "batch": 16, "max_length": 128, "seed": 0}
+PEFTS = {
+    "lora": lambda hidden: {"r": JOB["r"], "alpha": JOB["alpha"]},
+    "adapter": lambda hidden: {"bottleneck": hidden // 16, "activation": "silu"},
+    "prefix": lambda hidden: {"length": 30, "mlp_width": 256, "activation": "tanh"},
+}
 BASE = models.ROBERTA_BASE.name
 WARM = 3
 MAX_ROWS = 6000
@@ -143,6 +149,12 @@ def has_bf16():
     return subprocess.run([PROBE, "--has", "avx512bf16"], capture_output=True).returncode == 0
 
 
+def job_of(model, peft):
+    """The settings of a request, the PEFT's flat for the probe and as the keywords of the reference."""
+    options = PEFTS[peft](json.loads((Path(model) / "config.json").read_text())["hidden_size"])
+    return {**JOB, "peft": peft, "peft_options": options, **options}
+
+
 def take_turns(programs, requests, arguments, work, what):
     """{program: [result of each round]}; requests(program, round) is what it gets."""
     programs = [p for p in programs if p.way != "bf16" or has_bf16()]
@@ -192,7 +204,7 @@ def measure_training(model, texts, arguments, work):
     def request(program, number):
         if program is OURS:  # once a round, beside what it is held against
             found.append({n: limit.peaks(n) for n in (1, arguments.threads)})
-        return {**JOB, "model": str(model), "rows": rows, "classes": classes, "labels": shape.labels, "warm": WARM,
+        return {**job_of(model, arguments.peft), "model": str(model), "rows": rows, "classes": classes, "labels": shape.labels, "warm": WARM,
                 "steps": max(4, int(arguments.steps * program.share)), "threads": arguments.threads, "seed": number}
 
     results = take_turns(TRAINERS, request, arguments, work, "training")
@@ -226,7 +238,7 @@ def measure_evaluation(model, texts, arguments, work):
     def request(program, number):
         if program is OURS:
             found.append(limit.peaks(arguments.threads))
-        return {**JOB, "command": "predict", "model": str(model), "rows": rows, "labels": 2, "batch": 64,
+        return {**job_of(model, arguments.peft), "command": "predict", "model": str(model), "rows": rows, "labels": 2, "batch": 64,
                 "threads": arguments.threads, "seed": number}
 
     results = take_turns(PREDICTORS, request, arguments, work, "evaluation")
@@ -246,7 +258,7 @@ def measure_memory(model, arguments, work):
     rows = [[0] + [rng.randrange(5, models.VOCAB) for _ in range(126)] + [2] for _ in range(64)]
 
     def request(program, number):
-        return {**JOB, "model": str(model), "rows": rows, "classes": [i % 2 for i in range(64)], "labels": 2, "warm": 1,
+        return {**job_of(model, arguments.peft), "model": str(model), "rows": rows, "classes": [i % 2 for i in range(64)], "labels": 2, "warm": 1,
                 "steps": 2, "threads": arguments.threads, "seed": number}
 
     once = argparse.Namespace(**{**vars(arguments), "rounds": 1})
@@ -293,12 +305,13 @@ def main():
     parser.add_argument("--steps", type=int, help="of a run; 40 unless told, 8 for the large model")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--model", nargs="+", default=["minilm", BASE], help=f"minilm, {BASE} or directories")
+    parser.add_argument("--peft", choices=PEFTS, default="lora", help="the fractions of the limit are LoRA's")
     parser.add_argument("--data", nargs="+", choices=sorted(DATA), default=available())
     parser.add_argument("--parts", nargs="+", default=["training", "evaluation", "memory"])
     arguments = parser.parse_args()
-    report = {"threads": arguments.threads, "rounds": arguments.rounds, "cpu": cpu_name(), "load": warn_when_busy(),
+    report = {"peft": arguments.peft, "threads": arguments.threads, "rounds": arguments.rounds, "cpu": cpu_name(), "load": warn_when_busy(),
               "results": []}
-    print(f"{arguments.threads} threads, {arguments.rounds} rounds, {report['cpu']}")
+    print(f"{arguments.peft}, {arguments.threads} threads, {arguments.rounds} rounds, {report['cpu']}")
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         known = {"minilm": models.minilm, BASE: lambda: models.make(models.ROBERTA_BASE, work)}

@@ -1,4 +1,4 @@
-"""The PyTorch side of the bench: LoRA with the defence, as one would write it with transformers.
+"""The PyTorch side of the bench: a PEFT with the defence, as one would write it with transformers.
 
 Reads a JSON request {model, rows, classes, labels, steps, warm, batch, max_length, batching, threads, ...} and prints
 one JSON line {seconds, cpu_seconds, tokens, steps, peak_rss_bytes}. Batching:
@@ -49,7 +49,7 @@ def load(request):
     encoder = reference.load_encoder(request["model"])
     encoder.set_attn_implementation("sdpa")
     defense = reference.Defense(request["amplify"], request["attention"], dropout=request["dropout"])
-    peft = reference.Peft("lora", {"r": request["r"], "alpha": request["alpha"]})
+    peft = reference.Peft(request.get("peft", "lora"), request.get("peft_options", {"r": request["r"], "alpha": request["alpha"]}))
     return reference.Classifier(encoder, request["labels"], peft, defense).train()
 
 

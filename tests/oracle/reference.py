@@ -146,7 +146,7 @@ class Prefix(nn.Module):
 
 
 class PrefixedAttention(nn.Module):
-    """In place of self-attention: eager, with the layer's prefix in front of keys and values, which no mask hides."""
+    """In place of self-attention: with the layer's prefix in front of keys and values, which no mask hides."""
 
     def __init__(self, base, prefix, config, layer):
         super().__init__()
@@ -155,20 +155,29 @@ class PrefixedAttention(nn.Module):
         self.prefix, self.layer = prefix, layer
         self.heads = config.num_attention_heads
         self.width = config.hidden_size // self.heads
+        self.attend = self.fused if config._attn_implementation == "sdpa" else self.eager
         self.prefix_keys = None
 
     def split(self, x):
         return x.unflatten(-1, (self.heads, self.width)).transpose(1, 2)
+
+    def eager(self, q, k, v, mask):
+        scores = q @ k.transpose(-1, -2) / math.sqrt(self.width)
+        return self.dropout((scores if mask is None else scores + mask).softmax(-1)) @ v
+
+    def fused(self, q, k, v, mask):
+        dropout = self.dropout.p if self.training else 0.0
+        return nn.functional.scaled_dot_product_attention(q, k, v, mask, dropout)
 
     def forward(self, x, attention_mask=None, *_args, **_more):
         keys, values = self.prefix.of_batch(self.layer, x.shape[0])
         self.prefix_keys = keys
         k = torch.cat([keys, self.split(self.key(x))], 2)
         v = torch.cat([values, self.split(self.value(x))], 2)
-        scores = self.split(self.query(x)) @ k.transpose(-1, -2) / math.sqrt(self.width)
-        if attention_mask is not None:
-            scores = scores + nn.functional.pad(attention_mask, (keys.shape[2], 0))
-        out = self.dropout(scores.softmax(-1)) @ v
+        mask = attention_mask
+        if mask is not None:  # True or + 0: seen
+            mask = nn.functional.pad(mask, (keys.shape[2], 0), value=mask.dtype == torch.bool)
+        out = self.attend(self.split(self.query(x)), k, v, mask)
         return out.transpose(1, 2).flatten(2), None
 
 
