@@ -485,6 +485,31 @@ static bool was_given(const struct parse *p, const char *path)
 	return p->is_given[find_field(path) - spec_fields];
 }
 
+/* A setting of another PEFT type would be ignored: say so. */
+static int check_foreign(struct parse *p)
+{
+	for (size_t i = 0; i < spec_field_count; i++)
+		if (p->is_given[i] && spec_field_is_foreign(&spec_fields[i], p->spec))
+			return err_set(p->err, ERR_INVALID_VALUE, spec_fields[i].path,
+				"is no setting of this peft.type");
+	return 0;
+}
+
+/* What depends on the PEFT's type and is not given. */
+static int settle_peft(struct parse *p)
+{
+	struct spec *spec = p->spec;
+	const struct spec_peft_preset *preset = &spec_peft_presets[spec->peft.type];
+
+	if (!was_given(p, "defense.amplify"))
+		spec->defense.amplify = preset->amplify;
+	if (!was_given(p, "defense.attention"))
+		spec->defense.attention = preset->attention;
+	if (spec->peft.activation < 0)
+		spec->peft.activation = preset->activation;
+	return check_foreign(p);
+}
+
 /* One or the other; both only where they agree, as a job that is sent again as it was answered. */
 static int settle_seeds(struct parse *p)
 {
@@ -550,6 +575,8 @@ static int parse_top(struct parse *p, json_t *json)
 		rc = check_required(p);
 	if (rc == 0)
 		rc = fold_learning_rate(p);
+	if (rc == 0)
+		rc = settle_peft(p);
 	if (rc == 0)
 		rc = settle_seeds(p);
 	if (rc == 0)

@@ -38,6 +38,7 @@ enum spec_mode { SPEC_API, SPEC_WORKER };
 enum spec_select { SPEC_SELECT_LAST, SPEC_SELECT_BEST };
 enum spec_precision { SPEC_FLOAT32, SPEC_BF16 };
 enum spec_peft { SPEC_LORA, SPEC_ADAPTER, SPEC_PREFIX };
+enum spec_activation { SPEC_SILU, SPEC_GELU, SPEC_RELU, SPEC_TANH };
 enum spec_target { SPEC_QUERY = 1, SPEC_VALUE = 2, SPEC_KEY = 4 }; /* bits */
 enum spec_defense { SPEC_FIXED, SPEC_AUTO, SPEC_INFORMED };
 enum spec_reduction { SPEC_MEAN, SPEC_SUM };
@@ -77,10 +78,13 @@ struct spec {
 	int precision; /* enum spec_precision */
 
 	struct {
-		int type; /* enum spec_peft */
+		int type; /* enum spec_peft; settings of other types are at their defaults */
 		int r;
 		int alpha;
-		int targets; /* SPEC_QUERY | ... */
+		int targets;	/* SPEC_QUERY | ... */
+		int bottleneck; /* 0: a sixteenth of the hidden size */
+		int activation; /* enum spec_activation; -1 for LoRA, which has none */
+		int length, mlp_width;
 	} peft;
 
 	struct {

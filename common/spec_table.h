@@ -9,11 +9,11 @@ enum field_type {
 	FIELD_ALIAS,	/* object whose members are those of the group named by `text` */
 	FIELD_REF,	/* struct spec_ref */
 	FIELD_TEXT,	/* char[max + 1 at least], min..max bytes */
-	FIELD_INT,	/* int */
+	FIELD_INT,	/* int; a preset below min stands for null, with FIELD_NULLABLE */
 	FIELD_INT64,	/* int64_t */
 	FIELD_REAL,	/* double, min..max; NAN preset: absent */
 	FIELD_BOOL,	/* bool */
-	FIELD_CHOICE,	/* int, index into choices */
+	FIELD_CHOICE,	/* int, index into choices; -1 stands for null, with FIELD_NULLABLE */
 	FIELD_CHOICES,	/* int, bit per choice, at least one */
 	FIELD_WORDS,	/* struct spec_words, min..max items */
 	FIELD_SEEDS,	/* struct spec_seeds, null or up to SPEC_SEEDS_MAX different integers of min..max */
@@ -47,12 +47,26 @@ struct spec_field {
 	double preset;	  /* numbers, choices (index or bits), booleans, groups (present) */
 	const char *text; /* preset of a text; FIELD_WORDS: blank-separated; FIELD_ALIAS: the group */
 	const struct spec_choice *choices;
+	unsigned pefts;	   /* bit per enum spec_peft whose setting it is; 0: every job's */
 	const char *about; /* one sentence */
+};
+
+/* What a PEFT type makes of settings that are not given. */
+struct spec_peft_preset {
+	double amplify, attention;
+	int activation;
 };
 
 enum { SPEC_FIELDS_MAX = 96 };
 
 extern const struct spec_field spec_fields[];
 extern const size_t spec_field_count;
+extern const struct spec_peft_preset spec_peft_presets[]; /* by enum spec_peft */
+
+/* A setting of other PEFT types than this spec's. */
+static inline bool spec_field_is_foreign(const struct spec_field *field, const struct spec *spec)
+{
+	return field->pefts != 0 && (field->pefts & (1u << spec->peft.type)) == 0;
+}
 
 #endif

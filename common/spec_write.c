@@ -63,6 +63,17 @@ static json_t *seeds_json(const struct spec_seeds *seeds)
 	return list;
 }
 
+/* Null where it is allowed and meant. */
+static json_t *int_json(const struct spec_field *f, int value)
+{
+	return (f->flags & FIELD_NULLABLE) && value < f->min ? json_null() : json_integer(value);
+}
+
+static json_t *choice_json(const struct spec_field *f, int index)
+{
+	return index >= 0 ? json_string(f->choices[index].name) : json_null();
+}
+
 /* New reference; NULL when out of memory. */
 static json_t *value_json(const struct spec *spec, const struct spec_field *f, enum spec_mode mode)
 {
@@ -74,7 +85,7 @@ static json_t *value_json(const struct spec *spec, const struct spec_field *f, e
 	case FIELD_TEXT:
 		return text_json(at);
 	case FIELD_INT:
-		return json_integer(*(const int *)at);
+		return int_json(f, *(const int *)at);
 	case FIELD_INT64:
 		return json_integer(*(const int64_t *)at);
 	case FIELD_REAL:
@@ -82,7 +93,7 @@ static json_t *value_json(const struct spec *spec, const struct spec_field *f, e
 	case FIELD_BOOL:
 		return json_boolean(*(const bool *)at);
 	case FIELD_CHOICE:
-		return json_string(f->choices[*(const int *)at].name);
+		return choice_json(f, *(const int *)at);
 	case FIELD_CHOICES:
 		return choices_json(f->choices, *(const int *)at);
 	case FIELD_WORDS:
@@ -102,7 +113,7 @@ static json_t *value_json(const struct spec *spec, const struct spec_field *f, e
 
 static bool is_absent(const struct spec *spec, const struct spec_field *f)
 {
-	return (f->flags & FIELD_UNWRITTEN) ||
+	return (f->flags & FIELD_UNWRITTEN) || spec_field_is_foreign(f, spec) ||
 	       (f->type == FIELD_REAL && isnan(*(const double *)slot(spec, f)));
 }
 
@@ -242,6 +253,7 @@ static json_t *default_json(const struct spec_field *f)
 {
 	switch (f->type) {
 	case FIELD_INT:
+		return int_json(f, (int)f->preset);
 	case FIELD_INT64:
 		return json_integer((json_int_t)f->preset);
 	case FIELD_REAL:
@@ -249,7 +261,7 @@ static json_t *default_json(const struct spec_field *f)
 	case FIELD_BOOL:
 		return json_boolean(f->preset != 0);
 	case FIELD_CHOICE:
-		return json_string(f->choices[(int)f->preset].name);
+		return choice_json(f, (int)f->preset);
 	case FIELD_CHOICES:
 		return choices_json(f->choices, (int)f->preset);
 	case FIELD_TEXT:

@@ -55,13 +55,32 @@ static int choose_form(
 	return 0;
 }
 
+static const struct peft_method *const methods[] = {
+	[SPEC_LORA] = &peft_lora, [SPEC_ADAPTER] = &peft_adapter, [SPEC_PREFIX] = &peft_prefix};
+
+/* Settings of other methods are at their defaults and not looked at. */
+static struct peft_options method_options(const struct spec *spec, int D)
+{
+	static const enum kernel_activation activations[] = {[SPEC_SILU] = KERNEL_SILU,
+		[SPEC_GELU] = KERNEL_GELU,
+		[SPEC_RELU] = KERNEL_RELU,
+		[SPEC_TANH] = KERNEL_TANH};
+	static const int REDUCTION = 16;
+
+	return (struct peft_options){.r = spec->peft.r,
+		.alpha = spec->peft.alpha,
+		.targets = lora_targets(spec->peft.targets),
+		.bottleneck = spec->peft.bottleneck > 0 ? spec->peft.bottleneck : MAX(D / REDUCTION, 1),
+		.activation = activations[MAX(spec->peft.activation, 0)],
+		.length = spec->peft.length,
+		.mlp_width = spec->peft.mlp_width};
+}
+
 static int make_model(struct job *job, struct err *err)
 {
 	const struct config *config = &job->inputs.config;
 	const struct kernels *kernels = kernels_best();
-	struct peft_options options = {.r = job->spec->peft.r,
-		.alpha = job->spec->peft.alpha,
-		.targets = lora_targets(job->spec->peft.targets)};
+	struct peft_options options = method_options(job->spec, config->D);
 	struct peft_shape shape = {.L = config->L, .D = config->D, .H = config->H};
 	enum linear_form form;
 	int rc = choose_form(&form, job->spec, kernels, err);
@@ -69,7 +88,8 @@ static int make_model(struct job *job, struct err *err)
 	if (rc == 0)
 		rc = encoder_init(&job->encoder, config, &job->inputs.weights, kernels, form, err);
 	if (rc == 0)
-		rc = peft_declare(&job->peft, &peft_lora, &options, shape, &job->params, kernels, err);
+		rc = peft_declare(&job->peft, methods[job->spec->peft.type], &options, shape, &job->params,
+			kernels, err);
 	if (rc == 0)
 		rc = head_declare(&job->head, config->D, job->inputs.labels.n, config->classifier_dropout,
 			&job->params, kernels, err);

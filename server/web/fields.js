@@ -1,10 +1,13 @@
 // fields: what the form of a new job asks for. One table; a field's path is its place in the request, so that an
-// error's `param` finds its field. Defaults are those of the service, which checks everything again.
+// error's `param` finds its field. Defaults are those of the service, which checks everything again. `of`: PEFT types
+// that a field belongs to; `presets`: its default by PEFT type.
 import {h} from "./dom.js";
 
 const unit = {type: "number", min: 0, max: 1, step: "any"};
 const weight = {type: "number", min: 0, max: 1000, step: "any"};
 const count = {type: "number", min: 1, step: 1};
+
+const TYPE = "peft.type";
 
 export const GROUPS = [
 	{title: "Training", fields: [
@@ -20,14 +23,22 @@ export const GROUPS = [
 		{path: "seeds", label: "Several seeds", type: "text", numbers: true,
 			hint: "In place of one: trains once for each, 0 1 2. The first is exported."},
 	]},
-	{title: "LoRA", fields: [
-		{path: "peft.r", label: "Rank", ...count, max: 512, value: 16},
-		{path: "peft.alpha", label: "Alpha", ...count, value: 16},
+	{title: "PEFT", fields: [
+		{path: TYPE, label: "Method", choices: ["lora", "adapter", "prefix"], value: "lora"},
+		{path: "peft.r", label: "Rank", ...count, max: 512, value: 16, of: ["lora"]},
+		{path: "peft.alpha", label: "Alpha", ...count, value: 16, of: ["lora"]},
+		{path: "peft.bottleneck", label: "Bottleneck", ...count, max: 4096, of: ["adapter"],
+			hint: "Empty: a sixteenth of the hidden size."},
+		{path: "peft.length", label: "Virtual tokens", ...count, max: 256, value: 30, of: ["prefix"]},
+		{path: "peft.mlp_width", label: "Width of the MLP", ...count, max: 4096, value: 256, of: ["prefix"]},
+		{path: "peft.activation", label: "Activation", choices: ["", "silu", "gelu", "relu", "tanh"], value: "",
+			of: ["adapter", "prefix"], hint: "Empty: silu for adapters, tanh for prefixes."},
 	]},
 	{title: "Defence", toggle: {path: "defense", label: "Train with the defence", value: true}, fields: [
 		{path: "defense.mode", label: "Strength", choices: ["fixed", "auto"], value: "fixed",
 			hint: "Auto finds the strongest multiple of the two weights that accuracy allows; trains four times."},
 		{path: "defense.amplify", label: "Amplify", ...weight, value: 0.003,
+			presets: {lora: 0.003, adapter: 0.01, prefix: 0.5},
 			hint: "Weight of the term that enlarges the adapter."},
 		{path: "defense.attention", label: "Attention", ...weight, value: 0.1,
 			hint: "Weight of the term that calms the first token's attention."},
@@ -47,8 +58,8 @@ export const GROUPS = [
 		{path: "gate.min_ca", label: "Lowest accuracy", ...unit},
 	]},
 	{title: "Result", fields: [
-		{path: "export.merged", label: "Also a merged model", check: true, value: false,
-			hint: "LoRA only: a whole model that needs no adapter."},
+		{path: "export.merged", label: "Also a merged model", check: true, value: false, of: ["lora"],
+			hint: "A whole model that needs no adapter."},
 	]},
 	{title: "Columns and name", fields: [
 		{path: "data.text_column", label: "Text column", type: "text", value: "text"},
@@ -89,6 +100,22 @@ export function groupView(group) {
 		h("div", {class: "fields"}, group.fields.map(fieldView)));
 }
 
+function isFor(field, type) {
+	return !field.of || field.of.includes(type);
+}
+
+// Shows the fields of the chosen PEFT; defaults that hang on it follow, where nobody changed them.
+export function followPeft(form) {
+	const type = form.elements[TYPE].value;
+	for (const field of GROUPS.flatMap((group) => group.fields)) {
+		const input = form.elements[field.path];
+		input.closest(".field").hidden = !isFor(field, type);
+		input.disabled = !isFor(field, type);
+		if (field.presets && Object.values(field.presets).includes(Number(input.value)))
+			input.value = field.presets[type];
+	}
+}
+
 // "cf, two words" by commas where there is one, else by blanks.
 function splitWords(text) {
 	return text.split(text.includes(",") ? "," : /\s+/).map((word) => word.trim()).filter(Boolean);
@@ -127,7 +154,7 @@ export function readGroups(form) {
 			continue;
 		}
 		for (const field of group.fields) {
-			const value = valueOf(form, field);
+			const value = isFor(field, form.elements[TYPE].value) ? valueOf(form, field) : undefined;
 			if (value !== undefined)
 				setPath(request, field.path, value);
 		}

@@ -1,7 +1,7 @@
 // view_new: the form of a new job. Uploads what was chosen from disk, submits, and goes to the job.
 import {get, post, upload} from "./api.js";
 import {announce, clearNotice, h, notice, put} from "./dom.js";
-import {GROUPS, clearErrors, groupView, readGroups, showError} from "./fields.js";
+import {GROUPS, clearErrors, followPeft, groupView, readGroups, showError} from "./fields.js";
 import {bytes} from "./format.js";
 
 const PAGE = 100;
@@ -178,13 +178,14 @@ function openWrong(event) {
 
 export async function showNew(main, signal) {
 	const group = (title) => groupView(GROUPS.find((one) => one.title === title));
-	const form = h("form", {class: "new", submit: onSubmit(makeKeeper())},
+	const form = h("form", {class: "new", submit: onSubmit(makeKeeper()), change: () => followPeft(form)},
 		h("div", {class: "pair"}, INPUTS.slice(0, 2).map(inputView)),
 		h("div", {class: "pair"}, ["Defence", "Release gate"].map(group)),
 		h("details", {}, h("summary", {}, "Training, evaluation, columns and further data"),
-			h("div", {class: "pair"}, ["Training", "Evaluation", "LoRA", "Columns and name"].map(group),
+			h("div", {class: "pair"}, ["Training", "Evaluation", "PEFT", "Result", "Columns and name"].map(group),
 				INPUTS.slice(2).map(inputView))),
 		h("button", {type: "submit", class: "main", click: openWrong}, "Submit the job"));
+	followPeft(form);
 	put(main, h("div", {class: "head"}, h("h1", {}, "New job")), form);
 	await Promise.all(INPUTS.map((input) => fillChoices(input, signal)));
 }

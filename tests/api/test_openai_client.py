@@ -113,7 +113,8 @@ def test_a_model_that_no_job_needs_is_deleted(client, tmp_path):
     ({"training_file": "file-nowhere"}, "training_file", "invalid_value"),
     ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs", "invalid_value"),
     ({"extra_body": {"frobnicate": 1}}, "frobnicate", "unknown_parameter"),
-    ({"extra_body": {"peft": {"type": "prefix"}}}, "peft.type", "unsupported"),
+    ({"extra_body": {"peft": {"type": "prefix", "bottleneck": 4}}}, "peft.bottleneck", "invalid_value"),
+    ({"extra_body": {"peft": {"init_from": "ftjob-a"}}}, "peft.init_from", "unsupported"),
     ({"extra_body": {"evaluation": {"compare_undefended": False}, "gate": {"max_ca_drop": 0.1}}},
      "gate.max_ca_drop", "invalid_value"),
 ])

@@ -100,6 +100,27 @@ def test_a_job_is_submitted_watched_read_and_its_adapter_downloaded(page, inputs
     assert "adapter_model.safetensors" in zipfile.ZipFile(archive).namelist()
 
 
+def test_the_form_asks_for_what_the_chosen_peft_has(page, inputs):
+    open_form(page)
+    choose(page, inputs)
+    amplify = page.get_by_label("Amplify", exact=True)
+    expect(page.get_by_label("Rank", exact=True)).to_be_visible()
+    page.get_by_label("Method", exact=True).select_option("adapter")
+    expect(page.get_by_label("Rank", exact=True)).to_be_hidden()
+    expect(page.get_by_label("Also a merged model")).to_be_hidden()
+    expect(amplify).to_have_value("0.01")
+    amplify.fill("0.02")
+    page.get_by_label("Method", exact=True).select_option("prefix")
+    expect(amplify).to_have_value("0.02")  # what somebody wrote stays
+    page.get_by_label("Virtual tokens", exact=True).fill("4")
+    with page.expect_request(lambda request: request.url.endswith("/jobs") and request.method == "POST") as sent:
+        submit(page)
+    page.wait_for_url(re.compile(r"#/jobs/ftjob-"), timeout=30000)
+    asked = sent.value.post_data_json
+    assert asked["peft"] == {"type": "prefix", "length": 4, "mlp_width": 256}
+    assert asked["defense"]["amplify"] == 0.02 and "export" not in asked
+
+
 def test_the_uploaded_directory_keeps_its_relative_names(page, inputs):
     open_form(page)
     page.get_by_label("a directory of this computer").set_input_files(inputs[0])

@@ -157,6 +157,27 @@ def test_stopped_job_goes_on_to_the_same_bytes(whole, model, data, tmp_path):
     assert (out / "metrics.csv").read_bytes() == (whole[1] / "metrics.csv").read_bytes()
 
 
+OTHERS = {"adapter": {"type": "adapter", "bottleneck": 4}, "prefix": {"type": "prefix", "length": 3, "mlp_width": 8}}
+
+
+@pytest.mark.parametrize("peft", OTHERS)
+def test_other_pefts_learn_and_go_on_to_the_same_bytes(model, data, tmp_path, peft):
+    spec = spec_of(data, **{**JOB, "peft": OTHERS[peft], "evaluation": {"triggers": ["cf"]}})
+    once, often = tmp_path / "once", tmp_path / "often"
+    code, lines, log = finish(start(model, data, once, spec, "--threads", "1"))
+    assert code == OK, log
+    losses = [line["value"] for line in of_type(lines, "metric") if line["name"] == "train_loss"]
+    assert losses[-1] < losses[0]
+    for steps in (3, 20):
+        process = start(model, data, often, spec, "--threads", "3")
+        stop_at(process, steps)
+        assert finish(process)[0] == STOPPED
+    code, _, log = finish(start(model, data, often, spec, "--threads", "2"))
+    assert code == OK, log
+    assert files_below(often / "adapter") == files_below(once / "adapter")
+    assert (often / "metrics.csv").read_bytes() == (once / "metrics.csv").read_bytes()
+
+
 @pytest.mark.parametrize("broken", [b"", b"\x10\0\0\0\0\0\0\0{}", None])
 def test_job_with_a_broken_checkpoint_starts_again(whole, model, data, tmp_path, broken):
     out = tmp_path / "out"

@@ -58,6 +58,75 @@ static void test_defaults_are_those_of_the_interface(void **state)
 	spec_done(&spec);
 }
 
+static void test_defaults_follow_the_peft_type(void **state)
+{
+	static const struct {
+		const char *json;
+		double amplify, attention;
+		int activation;
+	} CASES[] = {
+		{"\"lora\"}", 3e-3, .1, -1},
+		{"\"adapter\"}", 1e-2, .1, SPEC_SILU},
+		{"\"prefix\"}", .5, .1, SPEC_TANH},
+		{"\"prefix\", \"activation\": \"relu\"}, \"defense\": {\"amplify\": 0}", 0, .1, SPEC_RELU},
+		{"\"adapter\", \"activation\": null}, \"defense\": {\"attention\": 0.3}", 1e-2, .3,
+			SPEC_SILU},
+	};
+
+	for (size_t i = 0; i < NELEM(CASES); i++) {
+		struct spec spec;
+		struct err err;
+		char text[256];
+
+		snprintf(text, sizeof(text), "{" BASE ", \"peft\": {\"type\": %s}", CASES[i].json);
+		assert_int_equal(parse(&spec, text, SPEC_API, &err), 0);
+		assert_true(spec.defense.amplify == CASES[i].amplify);
+		assert_true(spec.defense.attention == CASES[i].attention);
+		assert_int_equal(spec.peft.activation, CASES[i].activation);
+		assert_int_equal(spec.peft.bottleneck, 0);
+		assert_int_equal(spec.peft.length, 30);
+		assert_int_equal(spec.peft.mlp_width, 256);
+		spec_done(&spec);
+	}
+}
+
+/* Only its own settings are written, and what is written is understood again. */
+static void test_each_peft_type_writes_its_own_settings(void **state)
+{
+	static const struct {
+		const char *json, *peft;
+	} CASES[] = {
+		{"{\"type\": \"lora\"}", "{\"type\":\"lora\",\"r\":16,\"alpha\":16,"
+					 "\"targets\":[\"query\",\"value\"],\"init_from\":null}"},
+		{"{\"type\": \"adapter\"}", "{\"type\":\"adapter\",\"bottleneck\":null,"
+					    "\"activation\":\"silu\",\"init_from\":null}"},
+		{"{\"type\": \"adapter\", \"bottleneck\": 7}", "{\"type\":\"adapter\",\"bottleneck\":7,"
+							       "\"activation\":\"silu\",\"init_from\":null}"},
+		{"{\"type\": \"prefix\", \"length\": 5}",
+			"{\"type\":\"prefix\",\"activation\":\"tanh\","
+			"\"length\":5,\"mlp_width\":256,\"init_from\":null}"},
+	};
+
+	for (size_t i = 0; i < NELEM(CASES); i++) {
+		struct spec spec, again;
+		struct err err;
+		struct buf first = {0}, second = {0};
+		char text[256];
+
+		snprintf(text, sizeof(text), "{" BASE ", \"peft\": %s}", CASES[i].json);
+		assert_int_equal(parse(&spec, text, SPEC_API, &err), 0);
+		assert_int_equal(spec_write(&first, &spec, SPEC_API, &err), 0);
+		assert_non_null(strstr(first.data, CASES[i].peft));
+		assert_int_equal(parse(&again, first.data, SPEC_API, &err), 0);
+		assert_int_equal(spec_write(&second, &again, SPEC_API, &err), 0);
+		assert_string_equal(second.data, first.data);
+		buf_done(&first);
+		buf_done(&second);
+		spec_done(&spec);
+		spec_done(&again);
+	}
+}
+
 static const struct {
 	const char *json;
 	enum err_code code;
@@ -101,8 +170,15 @@ static const struct {
 	{"{" BASE ", \"seeds\": [1, 2], \"seed\": 3}", ERR_INVALID_VALUE, "seeds"},
 	{"{" BASE ", \"suffix\": \"\"}", ERR_INVALID_VALUE, "suffix"},
 	{"{" BASE ", \"metadata\": {\"a\": 1}}", ERR_INVALID_VALUE, "metadata.a"},
-	{"{" BASE ", \"peft\": {\"type\": \"adapter\"}}", ERR_UNSUPPORTED, "peft.type"},
-	{"{" BASE ", \"peft\": {\"bottleneck\": 24}}", ERR_UNSUPPORTED, "peft.bottleneck"},
+	{"{" BASE ", \"peft\": {\"type\": \"adaptor\"}}", ERR_INVALID_VALUE, "peft.type"},
+	{"{" BASE ", \"peft\": {\"bottleneck\": 24}}", ERR_INVALID_VALUE, "peft.bottleneck"},
+	{"{" BASE ", \"peft\": {\"type\": \"adapter\", \"bottleneck\": 0}}", ERR_INVALID_VALUE,
+		"peft.bottleneck"},
+	{"{" BASE ", \"peft\": {\"type\": \"adapter\", \"length\": 30}}", ERR_INVALID_VALUE, "peft.length"},
+	{"{" BASE ", \"peft\": {\"r\": 4, \"type\": \"prefix\"}}", ERR_INVALID_VALUE, "peft.r"},
+	{"{" BASE ", \"peft\": {\"type\": \"prefix\", \"activation\": \"swish\"}}", ERR_INVALID_VALUE,
+		"peft.activation"},
+	{"{" BASE ", \"peft\": {\"type\": \"prefix\", \"length\": 257}}", ERR_INVALID_VALUE, "peft.length"},
 	{"{" BASE ", \"peft\": {\"init_from\": \"ftjob-a\"}}", ERR_UNSUPPORTED, "peft.init_from"},
 	{"{" BASE ", \"peft\": {\"targets\": []}}", ERR_INVALID_VALUE, "peft.targets"},
 	{"{" BASE ", \"peft\": {\"targets\": [\"query\", \"query\"]}}", ERR_INVALID_VALUE, "peft.targets[1]"},
@@ -331,6 +407,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_defaults_are_those_of_the_interface),
+		cmocka_unit_test(test_defaults_follow_the_peft_type),
+		cmocka_unit_test(test_each_peft_type_writes_its_own_settings),
 		cmocka_unit_test(test_refusals_name_code_and_place),
 		cmocka_unit_test(test_message_states_the_range),
 		cmocka_unit_test(test_openai_spellings_are_understood),
