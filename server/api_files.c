@@ -239,9 +239,9 @@ int files_create(struct request *req, struct err *err)
  */
 struct listing {
 	struct server *server;
-	struct page page; /* of the next part */
+	struct page page;    /* of the next part */
 	const char *purpose; /* the request's; NULL: all */
-	int left; /* objects that the client still wants */
+	int left;	     /* objects that the client still wants */
 	struct rows rows;
 	struct buf pending; /* text on its way out */
 	size_t used;
@@ -264,8 +264,7 @@ static int read_part(struct listing *listing, struct err *err)
 
 	listing->page.limit = MIN(listing->left, FILES_A_TIME);
 	listing->page.after_seq = listing->rows.last_seq;
-	rc = store_file_list(&listing->rows, listing->server->store, &listing->page,
-		listing->purpose, err);
+	rc = store_file_list(&listing->rows, listing->server->store, &listing->page, listing->purpose, err);
 	listing->left -= (int)(listing->rows.n - before);
 	listing->is_over = !listing->rows.has_more || listing->left == 0;
 	return rc;

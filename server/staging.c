@@ -11,7 +11,11 @@
 #include "common/log.h"
 #include "server/id.h"
 
-enum { CREATE = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW };
+enum {
+	CREATE = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+	WRITEBACK_BYTES =
+		4 << 20, /* the disk gets to work this often, so that the fsync at the end is short */
+};
 
 static void init(struct staging *out, const struct datadir *dir, uint64_t max_bytes)
 {
@@ -88,9 +92,15 @@ int staging_link(
 
 int staging_write(struct staging *staging, const void *data, size_t len, struct err *err)
 {
+	uint64_t before = staging->bytes / WRITEBACK_BYTES;
 	int rc = grow(staging, len, err);
 
-	return rc == 0 ? io_write_all(staging->fd, data, len, err) : rc;
+	if (rc == 0)
+		rc = io_write_all(staging->fd, data, len, err);
+	/* Starts the writing and does not wait for it. A wish: where it fails, fsync does all the work. */
+	if (rc == 0 && staging->bytes / WRITEBACK_BYTES != before)
+		(void)sync_file_range(staging->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+	return rc;
 }
 
 void staging_end(struct staging *staging)

@@ -72,6 +72,40 @@ static void test_every_way_to_cut_the_input_gives_the_same(void **state)
 	}
 }
 
+static int count_data(void *arg, const void *data, size_t len, struct err *err)
+{
+	++*(int *)arg;
+	return 0;
+}
+
+static int ignore_part(void *arg, const char *name, const char *filename, struct err *err)
+{
+	return 0;
+}
+
+static int ignore_end(void *arg, struct err *err)
+{
+	return 0;
+}
+
+/* Each piece costs hashing and writing: a model's bytes, full of CRs, must not come in crumbs. */
+static void test_line_ends_do_not_cut_the_data(void **state)
+{
+	static const struct multipart_ops counter = {ignore_part, count_data, ignore_end};
+	static const char body[] = "--edge\r\nContent-Disposition: form-data; name=a\r\n\r\n"
+				   "a\rb\r\nc\r\r\n-d\r\n--e\r\n--edg\r\n--edge--";
+	struct multipart parser;
+	struct err err;
+	int pieces = 0;
+
+	assert_int_equal(
+		multipart_init(&parser, "multipart/form-data; boundary=edge", &counter, &pieces, &err), 0);
+	assert_int_equal(multipart_feed(&parser, body, sizeof(body) - 1, &err), 0);
+	assert_int_equal(multipart_finish(&parser, &err), 0);
+	assert_int_equal(pieces, 1);
+	multipart_done(&parser);
+}
+
 static void test_a_body_cut_anywhere_is_refused(void **state)
 {
 	const char *end = strstr(two_parts, "--edge--") + strlen("--edge--");
@@ -166,6 +200,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_way_to_cut_the_input_gives_the_same),
+		cmocka_unit_test(test_line_ends_do_not_cut_the_data),
 		cmocka_unit_test(test_a_body_cut_anywhere_is_refused),
 		cmocka_unit_test(test_what_a_callback_refuses_ends_the_parser),
 		cmocka_unit_test(test_cases_have_the_expected_result_in_pieces_of_any_size),
