@@ -88,7 +88,7 @@ size_t events_pending(const struct events *events)
 
 static int write_all(struct events *events, struct err *err)
 {
-	int rc = store_begin(events->store, err);
+	int rc = store_begin_unsynced(events->store, err);
 
 	if (rc != 0)
 		return rc;

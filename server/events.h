@@ -11,7 +11,8 @@
 
 struct events;
 
-enum { EVENTS_PENDING_MAX = 4096 }; /* from here on the one who adds should wait for a flush */
+/* From here on the one who adds should wait for a flush. A batch of this size takes the loop about a millisecond. */
+enum { EVENTS_PENDING_MAX = 128 };
 
 /* A follower's node, inside the follower; zero is not following. */
 struct follower {
@@ -28,7 +29,7 @@ void events_free(struct events *events);
 void events_add(struct events *events, int64_t job_seq, const char *level, const char *type, json_t *data,
 	const char *fmt, ...) PRINTF(6, 7);
 size_t events_pending(const struct events *events);
-/* Write what is queued; within the caller's transaction if there is one. What could not be written stays queued. */
+/* Write what is queued, unsynced; within the caller's transaction if there is one. What could not be written stays queued. */
 int events_flush(struct events *events, struct err *err) MUST_USE;
 
 void events_follow(struct events *events, struct follower *follower);

@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 enum {
-	READ_BYTES = 1 << 16,
+	READ_BYTES = 1 << 15, /* about as many lines as EVENTS_PENDING_MAX */
 	NICE = 10, /* of workers, on top of ours: no answer waits for a training that takes every processor */
 	NICE_MAX = 19,
 	LINGER_MS = 1000, /* how long the output of a dead worker may stay open (a child holds it) */

@@ -17,6 +17,7 @@
 #include "server/pool.h"
 #include "server/server.h"
 #include "server/store.h"
+#include "server/upkeep.h"
 
 static void print_help(void)
 {
@@ -171,12 +172,15 @@ static void close_signals(struct signals *signals, uv_loop_t *loop)
 static void serve_loop(struct server *server)
 {
 	struct signals signals;
+	struct upkeep upkeep;
 
+	upkeep_start(&upkeep, server->loop, server->store);
 	watch_signal(&signals.term, server, SIGTERM);
 	watch_signal(&signals.interrupt, server, SIGINT);
 	printf("obliviated listening on http://%s\n", http_address(server->http));
 	fflush(stdout);
 	uv_run(server->loop, UV_RUN_DEFAULT);
+	upkeep_stop(&upkeep);
 	close_signals(&signals, server->loop);
 	http_free(server->http);
 	log_write(LOG_INFO, "stop", "stopped");

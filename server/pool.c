@@ -22,7 +22,7 @@ struct pool {
 	struct run **runs; /* slots; NULL: free */
 	int64_t slots;
 	json_t *orphans; /* ids of jobs whose worker of an earlier daemon may still be there */
-	uv_timer_t tick, soon;
+	uv_timer_t tick, soon, flush;
 	uint64_t orphans_at;
 	bool is_stopping, is_closed;
 	void (*stopped)(struct server *server);
@@ -55,6 +55,32 @@ static struct run *find_run(struct pool *pool, const char *job_id)
 		if (pool->runs[i] != NULL && strcmp(run_job_id(pool->runs[i]), job_id) == 0)
 			return pool->runs[i];
 	return NULL;
+}
+
+static void flush(struct pool *pool)
+{
+	struct err err;
+
+	if (events_flush(pool->events, &err) != 0)
+		log_err(LOG_ERROR, "events", &err);
+}
+
+static void flush_full(uv_timer_t *timer)
+{
+	struct pool *pool = timer->data;
+
+	flush(pool);
+	for (int64_t i = 0; i < pool->slots; i++)
+		if (pool->runs[i] != NULL)
+			run_go_on(pool->runs[i]);
+}
+
+/* In the loop's next turn, so that a talkative worker and the clients take turns. */
+static void on_full(void *arg)
+{
+	struct pool *pool = arg;
+
+	uv_timer_start(&pool->flush, flush_full, 0, 0);
 }
 
 static void on_over(void *arg, struct run *run)
@@ -91,7 +117,7 @@ static void give_back(struct pool *pool, const struct job_row *job, const struct
 /* False when there is nothing to claim. */
 static bool claim_one(struct pool *pool, struct run **slot)
 {
-	struct run_host host = {pool->server, pool->events, pool->executor, on_over, pool};
+	struct run_host host = {pool->server, pool->events, pool->executor, on_full, on_over, pool};
 	struct job_row job = {0};
 	struct err err;
 	int rc = store_job_claim(&job, pool->server->store, &err);
@@ -194,17 +220,16 @@ static void end_when_stopped(struct pool *pool)
 	pool->is_closed = true;
 	uv_close((uv_handle_t *)&pool->tick, NULL);
 	uv_close((uv_handle_t *)&pool->soon, NULL);
+	uv_close((uv_handle_t *)&pool->flush, NULL);
 	pool->stopped(pool->server);
 }
 
 static void on_tick(uv_timer_t *timer)
 {
 	struct pool *pool = timer->data;
-	struct err err;
 
 	pool->executor->ops->poll(pool->executor);
-	if (events_flush(pool->events, &err) != 0)
-		log_err(LOG_ERROR, "events", &err);
+	flush(pool);
 	for (int64_t i = 0; i < pool->slots; i++)
 		if (pool->runs[i] != NULL)
 			run_tick(pool->runs[i]);
@@ -269,7 +294,8 @@ int pool_start(struct pool **out, struct server *server, struct err *err)
 	}
 	uv_timer_init(server->loop, &pool->tick);
 	uv_timer_init(server->loop, &pool->soon);
-	pool->tick.data = pool->soon.data = pool;
+	uv_timer_init(server->loop, &pool->flush);
+	pool->tick.data = pool->soon.data = pool->flush.data = pool;
 	look_after_orphans(pool);
 	pool_wake(pool);
 	*out = pool;

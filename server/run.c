@@ -240,8 +240,10 @@ static void on_output(void *arg, const char *data, size_t len)
 	}
 	if (rc < 0)
 		breach(run, &err);
-	if (run->worker != NULL && events_pending(run->host.events) >= EVENTS_PENDING_MAX)
-		run->host.executor->ops->hold(run->worker, true);
+	if (run->worker == NULL || events_pending(run->host.events) < EVENTS_PENDING_MAX)
+		return;
+	run->host.executor->ops->hold(run->worker, true);
+	run->host.full(run->host.arg);
 }
 
 /* --- outcome ---------------------------------------------------------------------------------------- */
@@ -562,13 +564,22 @@ static void estimate(struct run *run)
 {
 	struct err err;
 	int64_t finish = now_s() + (int64_t)run->eta_s;
+	uint64_t now = uv_now(run->host.server->loop);
 
-	if (!isfinite(run->eta_s) || run->eta_s < 0 || run->eta_s > 1e9 ||
+	if (!isfinite(run->eta_s) || run->eta_s < 0 || run->eta_s > 1e9 || now < run->estimate_ms ||
 		finish == run->job.estimated_finish)
 		return;
+	run->estimate_ms = now + ESTIMATE_MS;
 	run->job.estimated_finish = finish;
 	if (store_job_estimate(run->host.server->store, run->job.seq, finish, &err) != 0)
 		log_err(LOG_ERROR, "job_estimate", &err);
+}
+
+void run_go_on(struct run *run)
+{
+	if (run->worker != NULL)
+		run->host.executor->ops->hold(
+			run->worker, events_pending(run->host.events) >= EVENTS_PENDING_MAX);
 }
 
 void run_tick(struct run *run)
@@ -581,7 +592,7 @@ void run_tick(struct run *run)
 		return;
 	check_limits(run);
 	estimate(run);
-	run->host.executor->ops->hold(run->worker, events_pending(run->host.events) >= EVENTS_PENDING_MAX);
+	run_go_on(run);
 }
 
 static int submit(struct run *run, struct err *err)

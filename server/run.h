@@ -20,6 +20,8 @@ struct run_host {
 	struct server *server;
 	struct events *events;
 	struct executor *executor;
+	void (*full)(
+		void *arg); /* events wait for a flush, and a worker for that: flush soon, then run_go_on */
 	void (*over)(void *arg, struct run *run); /* the run is over: run_free it, now or later */
 	void *arg;
 };
@@ -45,6 +47,8 @@ enum run_stop {
 /* Ask the worker to stop, kill it after the grace. The strongest reason counts. */
 void run_stop(struct run *run, enum run_stop why);
 
+/* After a flush: take up the worker's output again, if that was held back. */
+void run_go_on(struct run *run);
 /* A few times a second: limits, back pressure, what has to be tried again. */
 void run_tick(struct run *run);
 

@@ -61,16 +61,35 @@ static int prepare_all(struct store *store, struct err *err)
 	return 0;
 }
 
-static int open_file(struct store *store, const char *path, struct err *err)
+static int connect(sqlite3 **out, const char *path, struct err *err)
 {
 	char name[4096 + 32];
-	int rc;
 
 	snprintf(name, sizeof(name), "%s/obliviate.db", path);
-	if (sqlite3_open_v2(name, &store->db,
-		    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
-		return store->db == NULL ? err_nomem(err) : store_fault(store->db, name, err);
-	sqlite3_busy_timeout(store->db, BUSY_TIMEOUT_MS);
+	if (sqlite3_open_v2(name, out, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+		    NULL) != SQLITE_OK)
+		return *out == NULL ? err_nomem(err) : store_fault(*out, name, err);
+	sqlite3_busy_timeout(*out, BUSY_TIMEOUT_MS);
+	return 0;
+}
+
+/* Called by SQLite after each commit. */
+static int note_log(void *arg, sqlite3 *db, const char *name, int pages)
+{
+	struct store *store = arg;
+
+	(void)db;
+	(void)name;
+	store->log_pages = pages;
+	return SQLITE_OK;
+}
+
+static int open_file(struct store *store, const char *path, struct err *err)
+{
+	int rc = connect(&store->db, path, err);
+
+	if (rc != 0)
+		return rc;
 	sqlite3_db_config(store->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 	sqlite3_db_config(store->db, SQLITE_DBCONFIG_DQS_DML, 0, NULL);
 	sqlite3_db_config(store->db, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
@@ -79,6 +98,18 @@ static int open_file(struct store *store, const char *path, struct err *err)
 		rc = exec(store, "PRAGMA synchronous = FULL", err);
 	if (rc == 0)
 		rc = exec(store, "PRAGMA foreign_keys = ON", err);
+	sqlite3_wal_hook(store->db, note_log, store); /* instead of checkpoints within commits: upkeep.h */
+	return rc;
+}
+
+/* A connection that has read nothing yet does not know of the log, and would checkpoint nothing. */
+static int connect_checkpointer(struct store *store, const char *path, struct err *err)
+{
+	static const char sql[] = "PRAGMA schema_version";
+	int rc = connect(&store->checkpointer, path, err);
+
+	if (rc == 0 && sqlite3_exec(store->checkpointer, sql, NULL, NULL, NULL) != SQLITE_OK)
+		rc = store_fault(store->checkpointer, sql, err);
 	return rc;
 }
 
@@ -94,6 +125,8 @@ int store_open(struct store **out, const char *path, struct err *err)
 		rc = migrate_run(store->db, assets, err);
 	if (rc == 0)
 		rc = prepare_all(store, err);
+	if (rc == 0)
+		rc = connect_checkpointer(store, path, err);
 	if (rc != 0) {
 		store_close(store);
 		return rc;
@@ -108,11 +141,19 @@ void store_close(struct store *store)
 		return;
 	for (int id = 0; id < SQL_COUNT; id++)
 		sqlite3_finalize(store->stmts[id]);
+	sqlite3_close(store->checkpointer);
 	sqlite3_close(store->db);
 	free(store);
 }
 
 /* ---- transactions ---- */
+
+/* After the outermost end of a transaction; within one SQLite would not take it. */
+static void sync_again(struct store *store)
+{
+	if (store->depth == 0 && store->is_unsynced)
+		store->is_unsynced = exec(store, "PRAGMA synchronous = FULL", NULL) != 0;
+}
 
 int store_begin(struct store *store, struct err *err)
 {
@@ -123,15 +164,32 @@ int store_begin(struct store *store, struct err *err)
 	return rc;
 }
 
+int store_begin_unsynced(struct store *store, struct err *err)
+{
+	int rc;
+
+	if (store->depth > 0)
+		return store_begin(store, err);
+	rc = exec(store, "PRAGMA synchronous = NORMAL", err);
+	store->is_unsynced = rc == 0;
+	if (rc == 0)
+		rc = store_begin(store, err);
+	if (rc != 0)
+		sync_again(store);
+	return rc;
+}
+
 int store_commit(struct store *store, struct err *err)
 {
 	int rc = exec(store, store->depth == 1 ? "COMMIT" : "RELEASE nested", err);
 
-	if (rc != 0)
+	if (rc != 0) {
 		store_rollback(store);
-	else
-		store->depth--;
-	return rc;
+		return rc;
+	}
+	store->depth--;
+	sync_again(store);
+	return 0;
 }
 
 void store_rollback(struct store *store)
@@ -142,6 +200,22 @@ void store_rollback(struct store *store)
 	else
 		(void)exec(store, "ROLLBACK TO nested; RELEASE nested", NULL);
 	store->depth--;
+	sync_again(store);
+}
+
+/* ---- the log ---- */
+
+int store_log_pages(const struct store *store)
+{
+	return store->log_pages;
+}
+
+int store_checkpoint(struct store *store, struct err *err)
+{
+	if (sqlite3_wal_checkpoint_v2(store->checkpointer, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) !=
+		SQLITE_OK)
+		return store_fault(store->checkpointer, "checkpoint", err);
+	return 0;
 }
 
 /* ---- statements ---- */

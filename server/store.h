@@ -2,8 +2,8 @@
  * store: the database, one SQLite file. No other module sees SQLite (but migrate.c and the store_*.c beside
  * it, which share store_internal.h and the statements of store_sql.h).
  *
- * WAL, synchronous=FULL: what a function wrote is on disk when it (or the outermost store_commit) returns.
- * Every function is its own transaction unless the caller opened one. Times are seconds since 1970.
+ * WAL, synchronous=FULL: what a function wrote is on disk when it (or the outermost store_commit) returns, unless the
+ * transaction was begun with store_begin_unsynced. Every function is its own transaction unless the caller opened one. Times are seconds since 1970.
  * ERR_NOT_FOUND where a row is missing. Rows are read into the caller's structs, nothing is borrowed from SQLite.
  */
 #ifndef OBLIVIATE_STORE_H
@@ -27,8 +27,19 @@ void store_close(struct store *store);
 
 /* Nested calls make savepoints; only the outermost commit writes. */
 int store_begin(struct store *store, struct err *err) MUST_USE;
+/*
+ * The same for what nobody was promised (events): its commit does not wait for the disk. It outlives the daemon, also
+ * after SIGKILL; a power failure may lose what was written so since the last synced commit, and nothing else. Within
+ * another transaction it is as that one is.
+ */
+int store_begin_unsynced(struct store *store, struct err *err) MUST_USE;
 int store_commit(struct store *store, struct err *err) MUST_USE;
 void store_rollback(struct store *store);
+
+/* Pages in the write-ahead log when it was last written to. */
+int store_log_pages(const struct store *store);
+/* Move the log into the database. Blocks; the one function that may run on another thread beside all others. */
+int store_checkpoint(struct store *store, struct err *err) MUST_USE;
 
 /* A page of a list, newest first unless is_ascending. `after` is "" for the first page. */
 struct page {

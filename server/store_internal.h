@@ -31,6 +31,9 @@ struct store {
 	sqlite3 *db;
 	sqlite3_stmt *stmts[SQL_COUNT];
 	int depth; /* of open transactions */
+	bool is_unsynced;
+	int log_pages;
+	sqlite3 *checkpointer; /* a connection of its own, for store_checkpoint's thread */
 };
 
 /*

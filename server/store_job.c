@@ -263,9 +263,22 @@ int store_job_stopped(struct store *store, int64_t seq, struct err *err)
 	return store_run(store, SQL_JOB_STOPPED, NULL, err, "i", seq);
 }
 
+/* The end of an unsynced transaction whose statement gave rc. */
+static int end_unsynced(struct store *store, int rc, struct err *err)
+{
+	if (rc == 0)
+		return store_commit(store, err);
+	store_rollback(store);
+	return rc;
+}
+
 int store_job_estimate(struct store *store, int64_t seq, int64_t finish, struct err *err)
 {
-	return store_run(store, SQL_JOB_ESTIMATE, NULL, err, "ii", seq, finish);
+	int rc = store_begin_unsynced(store, err);
+
+	if (rc != 0)
+		return rc;
+	return end_unsynced(store, store_run(store, SQL_JOB_ESTIMATE, NULL, err, "ii", seq, finish), err);
 }
 
 int store_job_pause(struct store *store, const char *id, struct err *err)
@@ -483,7 +496,7 @@ static json_t *metrics_json(const struct checkpoint *checkpoint)
 	return object;
 }
 
-int store_checkpoint_add(
+static int add_checkpoint(
 	struct store *store, const struct job_row *job, const struct checkpoint *checkpoint, struct err *err)
 {
 	char id[STORE_ID_BYTES], name[STORE_NAME_BYTES], model[STORE_NAME_BYTES];
@@ -499,6 +512,16 @@ int store_checkpoint_add(
 		name, checkpoint->step, metrics);
 	json_decref(metrics);
 	return rc;
+}
+
+int store_checkpoint_add(
+	struct store *store, const struct job_row *job, const struct checkpoint *checkpoint, struct err *err)
+{
+	int rc = store_begin_unsynced(store, err);
+
+	if (rc != 0)
+		return rc;
+	return end_unsynced(store, add_checkpoint(store, job, checkpoint, err), err);
 }
 
 static json_t *checkpoint_object(sqlite3_stmt *row)

@@ -122,7 +122,7 @@ struct checkpoint {
 	double train_loss, valid_loss, valid_accuracy; /* NAN: not known */
 };
 
-/* A step that is there already (the job was resumed) stays as it is. */
+/* A step that is there already (the job was resumed) stays as it is. Unsynced, as is an estimate: a run says it again. */
 int store_checkpoint_add(struct store *store, const struct job_row *job, const struct checkpoint *checkpoint,
 	struct err *err) MUST_USE;
 int store_checkpoint_list(json_t *data, bool *has_more, struct store *store, const struct job_row *job,

@@ -52,6 +52,25 @@ def test_events_are_listed_newest_first(service):
     assert service.daemon.get(f"{JOBS}/{job}/events?limit=101").status == 400
 
 
+def test_a_flood_of_events_arrives_whole_and_in_order(service):
+    """More than wait in memory at once; the database's log is moved into the database meanwhile."""
+    lines = 20000
+    job = service.submit(f"{START};flood {lines};error internal_error ~ done;exit 70")
+    assert service.wait(job)["status"] == "failed"
+    steps = [json.loads(block["data"])["data"]["step"] for block in Stream(service.daemon, job).blocks()
+             if block.get("event") == "metrics"]
+    assert steps == list(range(1, lines + 1))
+    service.wait_for(lambda: (service.daemon.data_dir / "obliviate.db").stat().st_size > lines * 100)
+
+
+def test_an_event_that_was_seen_is_there_after_the_daemon_was_killed(service):
+    job = service.submit(f"{START};steps 5;hang")
+    service.wait_for(lambda: "Step 5/1000: training loss=0.2000" in service.messages(job))
+    before = service.events(job)
+    service.restart()
+    assert service.events(job)[:len(before)] == before
+
+
 def test_an_event_of_another_job_is_no_place_to_start(service):
     one, other = service.submit("ok"), service.submit("ok")
     service.wait(other)

@@ -5,9 +5,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "server/store_internal.h"
 #include "scratch.h"
@@ -417,6 +420,98 @@ static void test_a_full_database_within_a_transaction_is_rolled_back(void **stat
 	assert_true(has_file(fixture, "file-after"));
 }
 
+static int synchronous(struct fixture *fixture)
+{
+	sqlite3_stmt *stmt;
+	int level;
+
+	assert_int_equal(
+		sqlite3_prepare_v2(fixture->store->db, "PRAGMA synchronous", -1, &stmt, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+	level = sqlite3_column_int(stmt, 0);
+	sqlite3_finalize(stmt);
+	return level;
+}
+
+enum { NORMAL = 1, FULL = 2 };
+
+static void test_only_what_was_begun_so_is_unsynced(void **state)
+{
+	struct fixture *fixture = *state;
+
+	assert_int_equal(synchronous(fixture), FULL);
+	assert_int_equal(store_begin_unsynced(fixture->store, &fixture->err), 0);
+	assert_int_equal(synchronous(fixture), NORMAL);
+	assert_int_equal(store_begin(fixture->store, &fixture->err), 0);
+	add_file(fixture, "file-inner");
+	assert_int_equal(store_commit(fixture->store, &fixture->err), 0);
+	assert_int_equal(store_commit(fixture->store, &fixture->err), 0);
+	assert_int_equal(synchronous(fixture), FULL);
+	assert_int_equal(store_begin_unsynced(fixture->store, &fixture->err), 0);
+	store_rollback(fixture->store);
+	assert_int_equal(synchronous(fixture), FULL);
+}
+
+static void test_within_a_synced_transaction_everything_is_synced(void **state)
+{
+	struct fixture *fixture = *state;
+
+	assert_int_equal(store_begin(fixture->store, &fixture->err), 0);
+	assert_int_equal(store_begin_unsynced(fixture->store, &fixture->err), 0);
+	assert_int_equal(synchronous(fixture), FULL);
+	add_file(fixture, "file-inner");
+	assert_int_equal(store_commit(fixture->store, &fixture->err), 0);
+	assert_int_equal(store_commit(fixture->store, &fixture->err), 0);
+	assert_true(has_file(fixture, "file-inner"));
+}
+
+/* A process that commits and is killed before it can close anything. */
+static void commit_and_die(const struct fixture *fixture)
+{
+	struct store *store;
+	struct err err;
+	struct file_row row = {.id = "file-last", .filename = "a", .purpose = "fine-tune", .sha256 = DIGEST};
+
+	if (store_open(&store, fixture->dir.path, &err) == 0 && store_begin_unsynced(store, &err) == 0 &&
+		store_file_add(store, &row, &err) == 0 && store_commit(store, &err) == 0)
+		raise(SIGKILL);
+	_exit(1);
+}
+
+static void test_an_unsynced_commit_outlives_a_killed_program(void **state)
+{
+	struct fixture *fixture = *state;
+	pid_t child;
+	int status;
+
+	store_close(fixture->store);
+	child = fork();
+	if (child == 0)
+		commit_and_die(fixture);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(store_open(&fixture->store, fixture->dir.path, &fixture->err), 0);
+	assert_true(has_file(fixture, "file-last"));
+}
+
+static void test_a_checkpoint_empties_the_log(void **state)
+{
+	struct fixture *fixture = *state;
+	char id[24];
+	int before;
+
+	for (int i = 0; i < 50; i++) {
+		snprintf(id, sizeof(id), "file-%d", i);
+		add_file(fixture, id);
+	}
+	before = store_log_pages(fixture->store);
+	assert_true(before > 50);
+	assert_int_equal(store_checkpoint(fixture->store, &fixture->err), 0);
+	add_file(fixture, "file-after");
+	assert_true(store_log_pages(fixture->store) < before);
+	assert_true(has_file(fixture, "file-0"));
+}
+
 static void test_every_statement_uses_an_index(void **state)
 {
 	struct fixture *fixture = *state;
@@ -459,6 +554,10 @@ int main(void)
 		IN_STORE(test_an_answer_is_kept_for_a_day),
 		IN_STORE(test_a_full_database_says_so_and_goes_on),
 		IN_STORE(test_a_full_database_within_a_transaction_is_rolled_back),
+		IN_STORE(test_only_what_was_begun_so_is_unsynced),
+		IN_STORE(test_within_a_synced_transaction_everything_is_synced),
+		IN_STORE(test_an_unsynced_commit_outlives_a_killed_program),
+		IN_STORE(test_a_checkpoint_empties_the_log),
 		IN_STORE(test_every_statement_uses_an_index),
 	};
 
