@@ -86,7 +86,7 @@ static int make_model(struct job *job, struct err *err)
 	int rc = choose_form(&form, job->spec, kernels, err);
 
 	if (rc == 0)
-		rc = encoder_init(&job->encoder, config, &job->inputs.weights, kernels, form, err);
+		rc = encoder_init(&job->encoder, config, &job->inputs.weights, kernels, form, job->par, err);
 	if (rc == 0)
 		rc = peft_declare(&job->peft, methods[job->spec->peft.type], &options, shape, &job->params,
 			kernels, err);

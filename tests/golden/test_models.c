@@ -54,7 +54,7 @@ static void attach(struct fixture *f, const struct kernels *kernels)
 		head_declare(&f->head, shape.D, golden_int(expected, "labels"), 0, &f->params, kernels, &err),
 		0);
 	assert_int_equal(params_alloc(&f->params, &err), 0);
-	assert_int_equal(encoder_init(&f->encoder, &f->config, &f->weights, kernels, true, &err), 0);
+	assert_int_equal(encoder_init(&f->encoder, &f->config, &f->weights, kernels, true, NULL, &err), 0);
 	f->encoder.peft = &f->peft;
 	f->model = (struct classifier){.encoder = &f->encoder, .head = &f->head, .params = &f->params};
 	assert_int_equal(par_new(&f->par, 2, &err), 0);

@@ -125,7 +125,7 @@ static inline void random_classifier_init(struct random_classifier *out, const s
 	*out = (struct random_classifier){0};
 	random_model_init(&out->base, o->config);
 	assert_int_equal(encoder_init(&out->encoder, config, &out->base.weights, kernels,
-				 o->unfrozen ? LINEAR_AS_IT_LIES : LINEAR_FLOAT32, NULL),
+				 o->unfrozen ? LINEAR_AS_IT_LIES : LINEAR_FLOAT32, NULL, NULL),
 		0);
 	assert_int_equal(
 		peft_declare(&out->peft, o->method != NULL ? o->method : &peft_lora, &options,

@@ -281,11 +281,12 @@ static int make_weights(struct plant *plant, struct err *err)
 static int make_encoders(struct plant *plant, struct err *err)
 {
 	const struct kernels *kernels = kernels_best();
-	int rc = encoder_init(&plant->frozen, &plant->config, &plant->base, kernels, LINEAR_FLOAT32, err);
+	int rc = encoder_init(
+		&plant->frozen, &plant->config, &plant->base, kernels, LINEAR_FLOAT32, plant->par, err);
 
 	if (rc == 0)
-		rc = encoder_init(
-			&plant->encoder, &plant->config, &plant->live, kernels, LINEAR_AS_IT_LIES, err);
+		rc = encoder_init(&plant->encoder, &plant->config, &plant->live, kernels, LINEAR_AS_IT_LIES,
+			plant->par, err);
 	if (rc == 0)
 		rc = optim_init(&plant->optim, &plant->params, plant->par, kernels, 0, err);
 	if (rc == 0)

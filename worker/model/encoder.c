@@ -31,8 +31,34 @@ static void plan_linears(struct encoder *encoder, enum linear_form form)
 	}
 }
 
+enum { MAPS = 6 }; /* of a layer */
+
+struct packing {
+	const struct linear *map[MAPS];
+	const struct kernels *kernels;
+};
+
+static void pack_map(void *arg, int task, int thread)
+{
+	const struct packing *packing = arg;
+
+	(void)thread;
+	linear_pack(packing->map[task], packing->kernels);
+}
+
+/* The large ones first, so that no thread is left alone with one. */
+static void pack_layer(const struct layer_linears *x, const struct kernels *kernels, struct par *par)
+{
+	struct packing packing = {{&x->f1, &x->f2, &x->q, &x->k, &x->v, &x->o}, kernels};
+
+	if (par != NULL)
+		par_run(par, MAPS, pack_map, &packing);
+	for (int i = 0; par == NULL && i < MAPS; i++)
+		pack_map(&packing, i, 0);
+}
+
 int encoder_init(struct encoder *out, const struct config *config, const struct weights *weights,
-	const struct kernels *kernels, enum linear_form form, struct err *err)
+	const struct kernels *kernels, enum linear_form form, struct par *par, struct err *err)
 {
 	int rc;
 
@@ -43,11 +69,7 @@ int encoder_init(struct encoder *out, const struct config *config, const struct 
 		return rc;
 	plan_linears(out, form);
 	for (int l = 0; l < config->L; l++) {
-		const struct layer_linears *x = &out->linear[l];
-		const struct linear *const all[] = {&x->q, &x->k, &x->v, &x->o, &x->f1, &x->f2};
-
-		for (size_t i = 0; i < NELEM(all); i++)
-			linear_pack(all[i], kernels);
+		pack_layer(&out->linear[l], kernels, par);
 		if (form != LINEAR_AS_IT_LIES)
 			weights_rest(weights);
 	}

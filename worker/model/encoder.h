@@ -15,6 +15,7 @@
 #ifndef OBLIVIATE_ENCODER_H
 #define OBLIVIATE_ENCODER_H
 
+#include "worker/base/par.h"
 #include "worker/base/param.h"
 #include "worker/model/config.h"
 #include "worker/model/weights.h"
@@ -83,9 +84,10 @@ struct workspace {
 	real *d[6]; /* gradients in flight: [tokens, max(D, F)], [tokens, D], of keys and values like these */
 };
 
-/* Weights that change, as they lie; frozen ones, packed in the form. Everything but the packed copies is borrowed. */
+/* Weights that change, as they lie; frozen ones, packed in the form. Everything but the packed copies is borrowed.
+ * Packing runs on `par`, which is not kept (NULL: on this thread). */
 int encoder_init(struct encoder *out, const struct config *config, const struct weights *weights,
-	const struct kernels *kernels, enum linear_form form, struct err *err) MUST_USE;
+	const struct kernels *kernels, enum linear_form form, struct par *par, struct err *err) MUST_USE;
 void encoder_done(struct encoder *encoder);
 
 /* keeps: for training; then also `trains_base` when weights get gradients. */
