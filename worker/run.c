@@ -502,7 +502,7 @@ static int evaluate_looks(struct job *job, struct err *err)
 	return rc;
 }
 
-static int evaluate(struct job *job, struct err *err)
+static int evaluate_all(struct job *job, struct err *err)
 {
 	const struct spec_words *words = &job->spec->evaluation.triggers;
 	const char *trigger[SPEC_WORDS_MAX];
@@ -524,6 +524,17 @@ static int evaluate(struct job *job, struct err *err)
 	for (int seed = job->schedule.seeds - 1; seed >= 0 && rc == 0; seed--) /* the first is exported */
 		rc = evaluate_seed(job, seed, err);
 	return rc == 0 ? say_results(&job->result[0].defended, err) : rc;
+}
+
+/* It may take minutes, and what it began is not kept: a stop is heard at every slice of texts. */
+static int evaluate(struct job *job, struct err *err)
+{
+	int rc;
+
+	par_watch(job->par, job->run->stop);
+	rc = evaluate_all(job, err);
+	par_watch(job->par, NULL);
+	return rc;
 }
 
 /* --- the recipe --------------------------------------------------------------------------------- */

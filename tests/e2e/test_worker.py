@@ -157,6 +157,26 @@ def test_stopped_job_goes_on_to_the_same_bytes(whole, model, data, tmp_path):
     assert (out / "metrics.csv").read_bytes() == (whole[1] / "metrics.csv").read_bytes()
 
 
+def test_a_stop_is_heard_within_the_evaluation(model, data, tmp_path):
+    """It takes seconds, and the training before it is not done again."""
+    for path in data.iterdir():
+        (tmp_path / "data").mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / "data")
+    tiny.write_data(tmp_path / "data" / f"test{next(data.glob('train.*')).suffix}", rows=4000, seed=5)
+    spec = spec_of(tmp_path / "data", **JOB)
+    process = start(model, tmp_path / "data", tmp_path / "out", spec)
+    phase = None
+    while phase != "evaluate":
+        phase = json.loads(process.stdout.readline()).get("name")
+    process.send_signal(signal.SIGTERM)
+    code, lines, log = finish(process)
+    assert code == STOPPED, log
+    assert lines == []
+    code, lines, log = finish(start(model, tmp_path / "data", tmp_path / "out", spec))
+    assert code == OK, log
+    assert not of_type(lines, "step"), "trained again"
+
+
 OTHERS = {"adapter": {"type": "adapter", "bottleneck": 4}, "prefix": {"type": "prefix", "length": 3, "mlp_width": 8}}
 
 

@@ -105,6 +105,46 @@ static void test_par_runs_every_task_once(void **state)
 	}
 }
 
+struct stopping {
+	volatile sig_atomic_t stop;
+	atomic_int done;
+	int at;
+};
+
+static void stop_at_task(void *arg, int task, int thread)
+{
+	struct stopping *stopping = arg;
+
+	(void)thread;
+	atomic_fetch_add(&stopping->done, 1);
+	if (task == stopping->at)
+		stopping->stop = 1;
+}
+
+static void test_par_begins_no_task_once_it_is_told_to_stop(void **state)
+{
+	for (int threads = 1; threads <= 3; threads++) {
+		struct stopping stopping = {.at = 5}, last = {.at = TASKS - 1}, before = {.stop = 1};
+		struct par *par;
+
+		assert_int_equal(par_new(&par, threads, NULL), 0);
+		assert_true(par_run(par, TASKS, stop_at_task, &before)); /* not watched */
+		assert_int_equal(before.done, TASKS);
+		par_watch(par, &before.stop);
+		assert_false(par_run(par, TASKS, stop_at_task, &before));
+		assert_int_equal(before.done, TASKS);
+		par_watch(par, &stopping.stop);
+		if (threads == 1) { /* with more, the others may be through before task 5 is */
+			assert_false(par_run(par, TASKS, stop_at_task, &stopping));
+			assert_int_equal(stopping.done, stopping.at + 1);
+		}
+		par_watch(par, &last.stop);
+		assert_true(par_run(par, TASKS, stop_at_task, &last));
+		assert_int_equal(last.done, TASKS);
+		par_free(par);
+	}
+}
+
 static void test_par_takes_fewer_tasks_than_threads_and_none(void **state)
 {
 	struct par *par;
@@ -277,6 +317,7 @@ int main(void)
 		cmocka_unit_test(test_arena_of_nothing_is_no_error),
 		cmocka_unit_test(test_par_runs_every_task_once),
 		cmocka_unit_test(test_par_takes_fewer_tasks_than_threads_and_none),
+		cmocka_unit_test(test_par_begins_no_task_once_it_is_told_to_stop),
 		cmocka_unit_test(test_params_lie_apart_and_padded),
 		cmocka_unit_test(test_params_table_grows),
 		cmocka_unit_test(test_draws_are_those_of_every_earlier_version),

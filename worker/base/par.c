@@ -23,11 +23,17 @@ struct par {
 	void *arg;
 	int tasks;
 	atomic_int next;
+	const volatile sig_atomic_t *stop; /* NULL: nothing is watched */
 };
+
+static bool is_stopped(const struct par *par)
+{
+	return par->stop != NULL && *par->stop;
+}
 
 static void work(struct par *par, int thread)
 {
-	for (;;) {
+	while (!is_stopped(par)) {
 		int task = atomic_fetch_add(&par->next, 1);
 
 		if (task >= par->tasks)
@@ -112,13 +118,25 @@ int par_threads(const struct par *par)
 	return par->threads;
 }
 
-void par_run(struct par *par, int tasks, par_fn *fn, void *arg)
+void par_watch(struct par *par, const volatile sig_atomic_t *stop)
 {
-	if (par->threads == 1 || tasks == 1) {
-		for (int i = 0; i < tasks; i++)
-			fn(arg, i, 0);
-		return;
+	par->stop = stop;
+}
+
+static bool run_alone(struct par *par, int tasks, par_fn *fn, void *arg)
+{
+	for (int i = 0; i < tasks; i++) {
+		if (is_stopped(par))
+			return false;
+		fn(arg, i, 0);
 	}
+	return true;
+}
+
+bool par_run(struct par *par, int tasks, par_fn *fn, void *arg)
+{
+	if (par->threads == 1 || tasks == 1)
+		return run_alone(par, tasks, fn, arg);
 	pthread_mutex_lock(&par->mutex);
 	par->fn = fn;
 	par->arg = arg;
@@ -133,4 +151,5 @@ void par_run(struct par *par, int tasks, par_fn *fn, void *arg)
 	while (par->running > 0)
 		pthread_cond_wait(&par->end, &par->mutex);
 	pthread_mutex_unlock(&par->mutex);
+	return atomic_load(&par->next) >= tasks;
 }

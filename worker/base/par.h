@@ -7,6 +7,8 @@
 #ifndef OBLIVIATE_PAR_H
 #define OBLIVIATE_PAR_H
 
+#include <signal.h>
+
 #include "common/err.h"
 
 struct par;
@@ -16,8 +18,13 @@ int par_new(struct par **out, int threads, struct err *err) MUST_USE;
 void par_free(struct par *par);
 int par_threads(const struct par *par);
 
-/* Call fn(arg, task, thread) for task 0 .. tasks-1, thread in 0 .. threads-1; returns when all are done. */
+/*
+ * Call fn(arg, task, thread) for task 0 .. tasks-1, thread in 0 .. threads-1; returns when all are done. False when some
+ * were not even begun, since what par_watch watches was set meanwhile; without a watch it is always true.
+ */
 typedef void par_fn(void *arg, int task, int thread);
-void par_run(struct par *par, int tasks, par_fn *fn, void *arg);
+bool par_run(struct par *par, int tasks, par_fn *fn, void *arg);
+/* For work that may be left half done (evaluation is, a step of training is not). NULL: watch nothing. */
+void par_watch(struct par *par, const volatile sig_atomic_t *stop);
 
 #endif

@@ -136,7 +136,8 @@ int predict(int *label, double *ce, real *logits, const struct classifier *model
 		rc = lane_init(&call.lane[t], model, corpus->longest, err);
 	if (rc == 0) {
 		peft_prepare(model->encoder->peft);
-		par_run(par, call.slices, run_slice, &call);
+		if (!par_run(par, call.slices, run_slice, &call))
+			rc = err_set(err, ERR_STOPPED, NULL, "stopped while texts were classified");
 	}
 	for (int t = 0; call.lane != NULL && t < par_threads(par); t++) {
 		workspace_done(&call.lane[t].ws);

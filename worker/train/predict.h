@@ -9,7 +9,7 @@
 
 #include "worker/train/train.h"
 
-/* label[i] and, unless NULL, ce[i] (cross entropy against the corpus's label) and logits [n, K]. */
+/* ERR_STOPPED where par_watch's flag was set. label[i] and, unless NULL, ce[i] (cross entropy against the corpus's label) and logits [n, K]. */
 int predict(int *label, double *ce, real *logits, const struct classifier *model, const struct corpus *corpus,
 	struct par *par, struct err *err) MUST_USE;
 
