@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "oracle"))
 
 import limit  # noqa: E402
 import models  # noqa: E402
+import plot  # noqa: E402
 from torch_train import shuffled  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 
@@ -284,6 +285,17 @@ def markdown(table):
     return "\n".join(lines)
 
 
+def draw(results, model, directory):
+    """Tokens a second of all programs that use all threads, beside each other for each data set."""
+    found = [r for r in results if r["model"] == model and r["part"] == "training"]
+    names = [row["program"] for row in found[0]["table"] if "1 thread" not in row["program"] and "undefended" not in row["program"]]
+    groups = [(r["data"], [next((row["tokens_per_second"] for row in r["table"] if row["program"] == name), None) for name in names])
+              for r in found]
+    directory.mkdir(parents=True, exist_ok=True)
+    svg = plot.bars(f"{model}: training with the defence", "tokens a second", groups, names)
+    (directory / f"speed-{model}.svg").write_text(svg)
+
+
 def warn_when_busy():
     """PyTorch's threads wait for each other by spinning: on a busy machine it looks many times too slow."""
     busy, processors = os.getloadavg()[0], os.cpu_count()
@@ -307,6 +319,7 @@ def main():
     parser.add_argument("--model", nargs="+", default=["minilm", BASE], help=f"minilm, {BASE} or directories")
     parser.add_argument("--peft", choices=PEFTS, default="lora", help="the fractions of the limit are LoRA's")
     parser.add_argument("--data", nargs="+", choices=sorted(DATA), default=available())
+    parser.add_argument("--plots", type=Path, help="directory for the charts; none are drawn without it")
     parser.add_argument("--parts", nargs="+", default=["training", "evaluation", "memory"])
     arguments = parser.parse_args()
     report = {"peft": arguments.peft, "threads": arguments.threads, "rounds": arguments.rounds, "cpu": cpu_name(), "load": warn_when_busy(),
@@ -331,6 +344,8 @@ def main():
 
             for data in arguments.data if "training" in arguments.parts else []:
                 add("training", data, measure_training(model, DATA[data]()[:MAX_ROWS], own, work))
+            if arguments.plots and "training" in arguments.parts:
+                draw(report["results"], model_name, arguments.plots)
             if "evaluation" in arguments.parts:
                 data = "sst2" if "sst2" in arguments.data else arguments.data[0]
                 add("evaluation", data, measure_evaluation(model, DATA[data](), own, work))
