@@ -31,8 +31,8 @@ HARD := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
 OPT  := -O2 -g $(HARD)
 SAN  := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 
-COMMON_LIBS := -ljansson -lcrypto
-WORKER_LIBS := $(COMMON_LIBS) -lseccomp -lm -pthread
+COMMON_LIBS := -ljansson -lcrypto -lm
+WORKER_LIBS := $(COMMON_LIBS) -lseccomp -pthread
 SERVER_LIBS := $(COMMON_LIBS) -lmicrohttpd -luv -lsqlite3 -lzip -lz -pthread
 
 PROGRAMS := $(B)/obliviated $(B)/obliviate-worker $(B)/obliviate-plant

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "common/gate_bound.h"
+
 const struct gate_check gate_checks[GATE_CHECK_COUNT] = {
 	{"max_asr", {"evaluation", "asr"}, false},
 	{"max_masr", {"evaluation", "masr"}, false},
@@ -78,10 +80,11 @@ static json_t *judge_one(const struct gate_check *check, const json_t *report, j
 	return out;
 }
 
-static const char *verdict(const json_t *report, const json_t *checks)
+/* A check that failed is decisive under rule "bound", which proves it; "point" wants all values first. */
+static const char *verdict(const json_t *report, const json_t *checks, bool is_proof)
 {
 	const char *status = json_string_value(json_object_get(report, "status"));
-	bool all_passed = true;
+	bool all_passed = true, all_known = true;
 	const json_t *check;
 	size_t i;
 
@@ -91,14 +94,16 @@ static const char *verdict(const json_t *report, const json_t *checks)
 	{
 		const json_t *passed = json_object_get(check, "passed");
 
-		if (json_is_null(passed))
-			return "undecided";
-		all_passed = all_passed && json_is_true(passed);
+		all_known = all_known && !json_is_null(passed);
+		all_passed = all_passed && !json_is_false(passed);
 	}
+	if (!all_known && (all_passed || !is_proof))
+		return "undecided";
 	return all_passed ? "pass" : "fail";
 }
 
-json_t *gate_judge(const json_t *report, const json_t *thresholds)
+/* Rule "point". Gives `out` its checks. */
+static int judge_points(json_t *out, const json_t *report, const json_t *thresholds)
 {
 	json_t *checks = json_array();
 
@@ -109,9 +114,46 @@ json_t *gate_judge(const json_t *report, const json_t *thresholds)
 			continue;
 		if (json_array_append_new(checks, judge_one(&gate_checks[i], report, threshold)) != 0) {
 			json_decref(checks);
-			return NULL;
+			return -1;
 		}
 	}
-	return json_pack(
-		"{s:s, s:s, s:o}", "verdict", verdict(report, checks), "rule", "point", "checks", checks);
+	return json_object_set_new(out, "checks", checks);
+}
+
+static const struct gate_rule {
+	const char *name;
+	int (*judge)(json_t *out, const json_t *report, const json_t *thresholds);
+	bool is_proof;
+} rules[] = {
+	{"point", judge_points, false},
+	{"bound", gate_bound_judge, true},
+};
+
+static const struct gate_rule *find_rule(const char *name)
+{
+	for (size_t i = 0; i < NELEM(rules); i++)
+		if (name != NULL && strcmp(rules[i].name, name) == 0)
+			return &rules[i];
+	return NULL;
+}
+
+bool gate_has_rule(const char *name)
+{
+	return find_rule(name) != NULL;
+}
+
+json_t *gate_judge(const json_t *report, const json_t *thresholds)
+{
+	const struct gate_rule *rule = find_rule(json_string_value(json_object_get(thresholds, "rule")));
+	json_t *out;
+
+	if (rule == NULL)
+		rule = &rules[0];
+	out = json_pack("{s:n, s:s}", "verdict", "rule", rule->name);
+	if (out != NULL && rule->judge(out, report, thresholds) == 0 &&
+		json_object_set_new(out, "verdict",
+			json_string(verdict(report, json_object_get(out, "checks"), rule->is_proof))) == 0)
+		return out;
+	json_decref(out);
+	return NULL;
 }

@@ -16,7 +16,7 @@ static const struct spec_choice defense_names[] = {
 	{"fixed", false}, {"auto", false}, {"informed", true}, {NULL, false}};
 static const struct spec_choice reduction_names[] = {{"mean", false}, {"sum", false}, {NULL, false}};
 static const struct spec_choice task_names[] = {{"classification", false}, {NULL, false}};
-static const struct spec_choice rule_names[] = {{"point", false}, {"bound", true}, {NULL, false}};
+static const struct spec_choice rule_names[] = {{"point", false}, {"bound", false}, {NULL, false}};
 static const struct spec_choice method_names[] = {
 	{"supervised", false}, {"dpo", true}, {"reinforcement", true}, {NULL, false}};
 
@@ -140,8 +140,10 @@ const struct spec_field spec_fields[] = {
 	{"gate", FIELD_GROUP, FIELD_NULLABLE, AT(gate.present), .preset = 0,
 		.about = "Thresholds of the verdict; null for none."},
 	{"gate.rule", FIELD_CHOICE, 0, AT(gate.rule), .choices = rule_names,
-		.about = "What is compared with the threshold: the point estimate, or the end of its "
-			 "interval."},
+		.about = "What is compared with the threshold: point, the measured value; or bound, the "
+			 "one-sided "
+			 "95 % confidence bound, which proves the threshold kept or broken or leaves it "
+			 "undecided."},
 	{"gate.max_asr", FIELD_REAL, FIELD_NULLABLE, AT(gate.max_asr), 0, 1, NAN,
 		.about = "Largest share of rows that any trigger may flip."},
 	{"gate.max_masr", FIELD_REAL, FIELD_NULLABLE, AT(gate.max_masr), 0, 1, NAN,

@@ -413,43 +413,40 @@ int jobs_report(struct request *req, struct err *err)
 	return rc;
 }
 
-static int check_rule(const char *rule, struct err *err)
+static int add_rule(json_t *asked, const char *rule, struct err *err)
 {
-	if (strcmp(rule, "point") == 0)
-		return 0;
-	if (strcmp(rule, "bound") == 0)
-		return err_set(err, ERR_UNSUPPORTED, "rule", "\"bound\" is not supported yet");
+	if (gate_has_rule(rule))
+		return json_object_set_new(asked, "rule", json_string(rule)) == 0 ? 0 : err_nomem(err);
 	return err_set(err, ERR_INVALID_VALUE, "rule", "must be one of \"point\", \"bound\"");
 }
 
-static int add_threshold(void *arg, const char *name, const char *value, struct err *err)
+static int add_asked(void *arg, const char *name, const char *value, struct err *err)
 {
-	json_t *thresholds = arg;
+	json_t *asked = arg;
 	double number;
 	char *end;
 
 	if (strcmp(name, "rule") == 0)
-		return check_rule(value, err);
+		return add_rule(asked, value, err);
 	if (gate_check_find(name) == NULL)
 		return err_set(err, ERR_UNKNOWN_FIELD, name, "there is no such threshold");
 	number = strtod(value, &end);
 	if (end == value || *end != '\0' || !(number >= 0 && number <= 1))
 		return err_set(err, ERR_INVALID_VALUE, name, "must be a number from 0 to 1");
-	return json_object_set_new(thresholds, name, json_real(number)) == 0 ? 0 : err_nomem(err);
+	return json_object_set_new(asked, name, json_real(number)) == 0 ? 0 : err_nomem(err);
 }
 
-/* By the thresholds of the query, or the job's own where it has none. */
-static int respond_verdict(
-	struct request *req, const struct job_row *job, const json_t *thresholds, struct err *err)
+static int respond_verdict(struct request *req, const struct job_row *job, json_t *asked, struct err *err)
 {
 	json_t *report, *verdict;
 	int rc = get_report(&report, request_server(req)->store, job, err);
 
 	if (rc != 0)
 		return rc;
-	verdict = json_object_size(thresholds) > 0 ? gate_judge(report, thresholds)
-						   : report_verdict(report, job);
+	verdict = report_verdict(report, job, asked);
 	json_decref(report);
+	if (verdict == NULL)
+		return err_nomem(err);
 	respond_json(req, 200, verdict);
 	return 0;
 }
@@ -457,14 +454,14 @@ static int respond_verdict(
 int jobs_gate(struct request *req, struct err *err)
 {
 	struct job_row job = {0};
-	json_t *thresholds = json_object();
+	json_t *asked = json_object();
 	int rc = get_job(&job, req, err);
 
 	if (rc == 0)
-		rc = request_query_each(req, add_threshold, thresholds, err);
+		rc = request_query_each(req, add_asked, asked, err);
 	if (rc == 0)
-		rc = respond_verdict(req, &job, thresholds, err);
-	json_decref(thresholds);
+		rc = respond_verdict(req, &job, asked, err);
+	json_decref(asked);
 	job_row_done(&job);
 	return rc;
 }

@@ -57,11 +57,32 @@ static void add_rest(json_t *report, json_t *worker)
 		json_object_set(report, name, value);
 }
 
-json_t *report_verdict(const json_t *report, const struct job_row *job)
+static bool has_thresholds(const json_t *asked)
+{
+	return json_object_size(asked) > (json_object_get(asked, "rule") != NULL ? 1u : 0u);
+}
+
+/* A gate with the thresholds of one side, and the rule that was asked for or else the job's. */
+static json_t *judged_by(json_t *own, json_t *asked)
+{
+	json_t *thresholds = has_thresholds(asked) ? asked : own;
+	json_t *rule = json_object_get(asked, "rule");
+	json_t *gate = json_is_object(thresholds) ? json_copy(thresholds) : json_object();
+
+	if (rule == NULL)
+		rule = json_object_get(own, "rule");
+	if (gate != NULL && rule != NULL)
+		json_object_set(gate, "rule", rule);
+	return gate;
+}
+
+json_t *report_verdict(const json_t *report, const struct job_row *job, json_t *asked)
 {
 	json_t *spec = spec_json(&job->spec, SPEC_API);
-	json_t *verdict = gate_judge(report, json_object_get(spec, "gate"));
+	json_t *gate = judged_by(json_object_get(spec, "gate"), asked);
+	json_t *verdict = gate != NULL ? gate_judge(report, gate) : NULL;
 
+	json_decref(gate);
 	json_decref(spec);
 	return verdict;
 }
@@ -70,7 +91,8 @@ static int add_gate(json_t *report, const struct job_row *job, struct err *err)
 {
 	if (!job->spec.gate.present)
 		return 0;
-	return json_object_set_new(report, "gate", report_verdict(report, job)) == 0 ? 0 : err_nomem(err);
+	return json_object_set_new(report, "gate", report_verdict(report, job, NULL)) == 0 ? 0
+											   : err_nomem(err);
 }
 
 int report_compose(json_t **out, const struct job_row *job, enum job_status status, json_t *worker,

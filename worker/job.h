@@ -14,7 +14,7 @@
 /* What was measured of one seed's models, on the same test rows for all. */
 struct seed_result {
 	struct evaluation defended, undefended; /* undefended.rows is 0 where it was not compared */
-	struct measure ca_drop;
+	struct drop ca_drop;
 };
 
 struct job {

@@ -43,6 +43,21 @@ static json_t *measure_json(const struct measure *measure)
 	return out;
 }
 
+static json_t *drop_json(const struct drop *drop)
+{
+	json_t *out;
+
+	if (drop == NULL)
+		return json_null();
+	out = measure_json(&drop->measure);
+	if (out != NULL && json_object_set_new(out, "only_undefended_right", json_integer(drop->lost)) == 0 &&
+		json_object_set_new(out, "only_defended_right", json_integer(drop->won)) == 0 &&
+		json_object_set_new(out, "rows", json_integer(drop->rows)) == 0)
+		return out;
+	json_decref(out);
+	return NULL;
+}
+
 /* --- evaluation ------------------------------------------------------------------------------------- */
 
 static json_t *targets_json(const struct trigger_result *result, const struct labels *labels)
@@ -194,8 +209,7 @@ static json_t *seed_json(const struct report_seed *seed, const struct report *re
 {
 	return json_pack("{s:I, s:o, s:o, s:o, s:o}", "seed", (json_int_t)seed->seed, "training",
 		training_json(seed->training), "evaluation", evaluation_json(seed->evaluation, report),
-		"undefended", evaluation_json(seed->undefended, report), "ca_drop",
-		seed->ca_drop != NULL ? measure_json(seed->ca_drop) : json_null());
+		"undefended", evaluation_json(seed->undefended, report), "ca_drop", drop_json(seed->ca_drop));
 }
 
 static json_t *seeds_json(const struct report *report)
@@ -282,7 +296,7 @@ static json_t *drops_json(const struct report *report)
 	for (int i = 0; i < report->seeds; i++) {
 		if (report->seed[i].ca_drop == NULL)
 			return json_null();
-		value[i] = measure_value(report->seed[i].ca_drop);
+		value[i] = measure_value(&report->seed[i].ca_drop->measure);
 	}
 	return spread_json(value, report->seeds);
 }
@@ -400,8 +414,7 @@ static bool fill(json_t *out, const struct report *report)
 	       json_object_set_new(out, "training", training_json(report->training)) == 0 &&
 	       json_object_set_new(out, "evaluation", evaluation_json(report->evaluation, report)) == 0 &&
 	       json_object_set_new(out, "undefended", evaluation_json(report->undefended, report)) == 0 &&
-	       json_object_set_new(out, "ca_drop",
-		       report->ca_drop != NULL ? measure_json(report->ca_drop) : json_null()) == 0 &&
+	       json_object_set_new(out, "ca_drop", drop_json(report->ca_drop)) == 0 &&
 	       json_object_set_new(out, "undefended_training", training_json(report->undefended_training)) ==
 		       0 &&
 	       json_object_set_new(out, "seeds", seeds_json(report)) == 0 &&

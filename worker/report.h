@@ -42,7 +42,7 @@ struct report_seed {
 	int64_t seed;
 	const struct training_summary *training;
 	const struct evaluation *evaluation, *undefended;
-	const struct measure *ca_drop;
+	const struct drop *ca_drop;
 };
 
 /* The search of mode auto. */
@@ -78,7 +78,7 @@ struct report {
 	const struct evaluation *evaluation, *undefended;
 	const char *const *triggers; /* texts of evaluation->triggers, and of undefended's */
 	const char *const *controls; /* likewise of the control */
-	const struct measure *ca_drop;
+	const struct drop *ca_drop;
 	const struct report_seed *seed; /* [seeds], the first is what evaluation and ca_drop say */
 	int seeds;			/* 0: the job has one seed */
 	const struct report_search *search;

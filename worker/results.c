@@ -71,7 +71,7 @@ static const struct evaluation *undefended_of(const struct seed_result *result)
 	return result->undefended.rows > 0 ? &result->undefended : NULL;
 }
 
-static const struct measure *drop_of(const struct seed_result *result)
+static const struct drop *drop_of(const struct seed_result *result)
 {
 	return result->undefended.rows > 0 ? &result->ca_drop : NULL;
 }

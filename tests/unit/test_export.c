@@ -114,7 +114,7 @@ struct job {
 	int dirfd;
 	char path[64];
 	struct evaluation evaluation;
-	struct measure ca_drop;
+	struct drop ca_drop;
 	struct report report;
 	struct trained trained;
 	struct model_card card;
@@ -130,7 +130,7 @@ static int start_job(void **state)
 	assert_non_null(mkdtemp(job->path));
 	job->dirfd = open(job->path, O_RDONLY | O_DIRECTORY);
 	assert_int_equal(metrics_evaluate(&job->evaluation, &outcomes, &outcomes, 0, &err), 0);
-	job->ca_drop = (struct measure){true, .0125, -.01, .03, false};
+	job->ca_drop = (struct drop){.measure = {true, .0125, -.01, .03, false}};
 	job->report = (struct report){.job = "ftjob-secret",
 		.status = "succeeded",
 		.model = {"model-1", "aaaa", -1},

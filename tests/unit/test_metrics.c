@@ -304,33 +304,37 @@ static void test_ca_drop_counts_what_was_lost(void **state)
 	static const int truth[10] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
 	static const int before[10] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 0};
 	static const int after[10] = {1, 1, 1, 1, 1, 1, 0, 0, 0, 1};
-	struct measure drop;
+	struct drop drop;
 	struct err err;
 
 	assert_int_equal(metrics_ca_drop(&drop, truth, before, after, 10, 0, &err), 0);
-	assert_true(drop.known);
-	assert_near(drop.value, .2);
-	assert_true(drop.low < .2 && drop.high > .2 && drop.low >= -1 && drop.high <= 1);
+	assert_true(drop.measure.known);
+	assert_near(drop.measure.value, .2);
+	assert_true(drop.measure.low < .2 && drop.measure.high > .2);
+	assert_true(drop.measure.low >= -1 && drop.measure.high <= 1);
+	assert_int_equal(drop.lost, 3);
+	assert_int_equal(drop.won, 1);
+	assert_int_equal(drop.rows, 10);
 }
 
 static void test_ca_drop_is_paired(void **state)
 {
 	/* Both models are wrong on the same half of the rows: unpaired rates would have an interval. */
 	static const int truth[6] = {1, 1, 1, 1, 1, 1}, both[6] = {1, 0, 1, 0, 1, 0};
-	struct measure drop;
+	struct drop drop;
 	struct err err;
 
 	assert_int_equal(metrics_ca_drop(&drop, truth, both, both, 6, 0, &err), 0);
-	assert_true(drop.value == 0 && drop.low == 0 && drop.high == 0);
+	assert_true(drop.measure.value == 0 && drop.measure.low == 0 && drop.measure.high == 0);
 }
 
 static void test_ca_drop_without_rows_is_not_known(void **state)
 {
-	struct measure drop = {.known = true};
+	struct drop drop = {.measure = {.known = true}};
 	struct err err;
 
 	assert_int_equal(metrics_ca_drop(&drop, NULL, NULL, NULL, 0, 0, &err), 0);
-	assert_false(drop.known);
+	assert_false(drop.measure.known);
 }
 
 /* --- golden values (tests/golden/generate_metrics.py) ----------------------------------------------- */
@@ -407,7 +411,7 @@ static void check_case(const json_t *c)
 	struct random_outcomes r;
 	bool survived[TRIGGERS * ROWS];
 	int defended[ROWS];
-	struct measure drop;
+	struct drop drop;
 	struct evaluation e;
 	struct err err;
 
@@ -426,7 +430,7 @@ static void check_case(const json_t *c)
 	evaluation_done(&e);
 	ints(defended, json_object_get(c, "defended"));
 	assert_int_equal(metrics_ca_drop(&drop, r.truth, r.clean, defended, r.of.rows, seed, &err), 0);
-	assert_golden_measure(&drop, json_object_get(want, "ca_drop"));
+	assert_golden_measure(&drop.measure, json_object_get(want, "ca_drop"));
 }
 
 static void test_agrees_with_an_independent_program(void **state)

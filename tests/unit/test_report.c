@@ -219,7 +219,7 @@ static void test_the_gate_judges_this_report(void **state)
 
 static void test_the_undefended_run_stands_beside(void **state)
 {
-	const struct measure drop = {.known = true, .value = .25, .low = -.5, .high = .5};
+	const struct drop drop = {{.known = true, .value = .25, .low = -.5, .high = .5}, 3, 2, 4};
 	struct evaluation e;
 	struct report report;
 	json_t *out;
@@ -230,14 +230,17 @@ static void test_the_undefended_run_stands_beside(void **state)
 	report.ca_drop = &drop;
 	out = build(&report);
 	assert_true(json_equal(json_object_get(out, "undefended"), json_object_get(out, "evaluation")));
-	assert_json(json_object_get(out, "ca_drop"), "{\"value\": 0.25, \"interval\": [-0.5, 0.5]}");
+	assert_json(json_object_get(out, "ca_drop"),
+		"{\"value\": 0.25, \"interval\": [-0.5, 0.5], \"only_undefended_right\": 3,"
+		" \"only_defended_right\": 2, \"rows\": 4}");
 	json_decref(out);
 	evaluation_done(&e);
 }
 
 static void test_several_seeds_have_their_own_results_and_a_summary(void **state)
 {
-	const struct measure drops[2] = {{.known = true, .value = .25}, {.known = true, .value = .75}};
+	const struct drop drops[2] = {
+		{.measure = {.known = true, .value = .25}}, {.measure = {.known = true, .value = .75}}};
 	struct evaluation e[2];
 	struct report report;
 	json_t *out, *seed, *summary;

@@ -473,26 +473,27 @@ static int lost_in_draw(const int *truth, const int *undefended, const int *defe
 	return sum;
 }
 
-int metrics_ca_drop(struct measure *out, const int *truth, const int *undefended, const int *defended,
-	int rows, uint64_t seed, struct err *err)
+int metrics_ca_drop(struct drop *out, const int *truth, const int *undefended, const int *defended, int rows,
+	uint64_t seed, struct err *err)
 {
 	struct draws *draws;
-	int sum = 0;
 
-	*out = (struct measure){0};
+	*out = (struct drop){.rows = rows};
 	if (rows == 0)
 		return 0;
 	draws = calloc(1, sizeof(*draws));
 	if (draws == NULL)
 		return err_nomem(err);
-	for (int i = 0; i < rows; i++)
-		sum += lost(truth, undefended, defended, i);
-	out->known = true;
-	out->value = (double)sum / rows;
+	for (int i = 0; i < rows; i++) {
+		out->lost += lost(truth, undefended, defended, i) > 0;
+		out->won += lost(truth, undefended, defended, i) < 0;
+	}
+	out->measure.known = true;
+	out->measure.value = (double)(out->lost - out->won) / rows;
 	for (int i = 0; i < METRICS_DRAWS; i++)
 		draws->value[draws->n++] =
 			(double)lost_in_draw(truth, undefended, defended, rows, draw_key(seed, i)) / rows;
-	measure_interval(out, draws);
+	measure_interval(&out->measure, draws);
 	free(draws);
 	return 0;
 }

@@ -42,6 +42,13 @@ struct measure {
 	bool after_selection;
 };
 
+/* Accuracy lost against another model on the same rows, with the rows that tell the two apart. */
+struct drop {
+	struct measure measure; /* (lost - won) / rows */
+	int lost, won;		/* rows that only the undefended, or only the defended model gets right */
+	int rows;
+};
+
 /* What a model predicted: clean, and with each of T triggers in the text. */
 struct outcomes {
 	int rows, K, T;
@@ -82,7 +89,7 @@ int metrics_evaluate(struct evaluation *out, const struct outcomes *triggers, co
 void evaluation_done(struct evaluation *evaluation);
 
 /* Accuracy of `undefended` minus that of `defended`, both [rows]; the bootstrap keeps the rows paired. */
-int metrics_ca_drop(struct measure *out, const int *truth, const int *undefended, const int *defended,
-	int rows, uint64_t seed, struct err *err) MUST_USE;
+int metrics_ca_drop(struct drop *out, const int *truth, const int *undefended, const int *defended, int rows,
+	uint64_t seed, struct err *err) MUST_USE;
 
 #endif

@@ -235,7 +235,7 @@ static void put_results(struct buf *out, const struct model_card *card)
 	}
 	if (card->report->ca_drop != NULL) {
 		buf_str(out, "| CA lost to the defense (same rows) |");
-		put_measure(out, card->report->ca_drop);
+		put_measure(out, &card->report->ca_drop->measure);
 		buf_str(out, other != NULL ? " |\n" : "\n");
 	}
 	buf_str(out, "\nThe interval of MASR is that of the worst cell, after it was selected. The control "
