@@ -56,6 +56,8 @@ export const GROUPS = [
 		{path: "gate.max_asr", label: "Highest ASR", ...unit, hint: "Any trigger, 0 to 1."},
 		{path: "gate.max_ca_drop", label: "Highest loss of accuracy", ...unit, hint: "Against undefended training."},
 		{path: "gate.min_ca", label: "Lowest accuracy", ...unit},
+		{path: "gate.rule", label: "Rule", choices: ["point", "bound"], value: "point",
+			hint: "Point compares what was measured; bound passes only what the rows prove with 95 % confidence."},
 	]},
 	{title: "Result", fields: [
 		{path: "export.merged", label: "Also a merged model", check: true, value: false, of: ["lora"],
@@ -145,6 +147,12 @@ function setPath(request, path, value) {
 	place[last] = value;
 }
 
+// A rule alone is no gate.
+function dropEmptyGate(request) {
+	if (Object.keys(request.gate).every((name) => name === "rule"))
+		delete request.gate;
+}
+
 // The request without model and files. The gate's loss of accuracy needs the comparison, and strength auto has it anyway.
 export function readGroups(form) {
 	const request = {};
@@ -159,6 +167,7 @@ export function readGroups(form) {
 				setPath(request, field.path, value);
 		}
 	}
+	dropEmptyGate(request);
 	if (request.gate?.max_ca_drop !== undefined || request.defense?.mode === "auto")
 		request.evaluation.compare_undefended = true;
 	if (request.seeds)

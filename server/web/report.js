@@ -40,18 +40,50 @@ function rowOf(head, ...cells) {
 
 // --- parts -----------------------------------------------------------------------------------------------
 
+// "cf → positive, found by the scan", of the worst trigger under rule bound.
+function worstText({trigger, label, among}) {
+	const origins = {found: "found by the scan", random: "a neutral word", any: "any trigger"};
+	return [[trigger, label].filter((part) => part !== undefined).join(" → "), origins[among]].filter(Boolean).join(", ");
+}
+
+function checkName(check) {
+	return h("span", {}, h("code", {}, check.name), check.seed === undefined ? "" : ` seed ${check.seed}`,
+		check.worst ? h("span", {class: "quiet"}, ` ${worstText(check.worst)}`) : null);
+}
+
+// What rule bound leaves open, in words.
+function openText(check) {
+	if (check.value === null)
+		return `${check.name}: the report does not have what it needs.`;
+	if (check.needed_rows === null)
+		return `${check.name}: no number of test rows would decide it as things are: the value lies on the threshold, or ` +
+			"no row can show what is asked.";
+	return `${check.name}: the test rows are too few to tell on which side of ${percent(check.threshold)} the truth lies. ` +
+		`About ${check.needed_rows} test rows would, if the rates stay as they are.`;
+}
+
+function boundView(gate) {
+	if (gate.rule !== "bound")
+		return null;
+	return [h("p", {class: "quiet"}, `A check passes or fails only where its ${percent(gate.confidence)} bounds prove it. ` +
+		`The bounds of one side hold for all ${gate.tested} rates together.`),
+		gate.checks.filter((check) => check.passed === null).map((check) => h("p", {}, openText(check)))];
+}
+
 function gateView(gate) {
 	if (!gate)
 		return null;
-	const rows = gate.checks.map((check) => rowOf(
-		h("span", {}, h("code", {}, check.name), check.seed === undefined ? "" : ` seed ${check.seed}`),
-		h("td", {}, percent(check.value)), h("td", {}, interval(check.interval)),
+	const isBound = gate.rule === "bound";
+	const rows = gate.checks.map((check) => rowOf(checkName(check),
+		h("td", {}, percent(check.value)), h("td", {}, interval(isBound ? check.bound : check.interval)),
 		h("td", {}, `${check.name.startsWith("min") ? "≥" : "≤"} ${percent(check.threshold)}`),
 		h("td", {}, badge(check.passed === null ? "undecided" : check.passed ? "pass" : "fail"))));
 	return h("section", {class: `card verdict ${gate.verdict}`},
 		h("h2", {}, "Release gate ", badge(gate.verdict)),
-		gate.checks.length ? table("What the gate checked", ["Check", "Value", "95 % interval", "Threshold", "Result"], rows)
-			: h("p", {class: "quiet"}, "The job has no threshold, so nothing was checked."));
+		gate.checks.length ? table("What the gate checked", ["Check", "Value",
+			isBound ? "Bounds" : "95 % interval", "Threshold", "Result"], rows)
+			: h("p", {class: "quiet"}, "The job has no threshold, so nothing was checked."),
+		boundView(gate));
 }
 
 function tile([name, label, about], evaluation) {

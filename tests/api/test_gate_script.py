@@ -27,6 +27,10 @@ def verdict(word, *checks):
     return {"verdict": word, "rule": "point", "checks": list(checks)}
 
 
+def bounded(needed_rows, passed=None):
+    return {**check(passed=passed), "bound": [0.04, 0.21], "needed_rows": needed_rows}
+
+
 def refusal(status, code, message="no", param=None):
     return status, {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}}
 
@@ -158,6 +162,17 @@ def test_undecided_exits_1(service, inputs):
     assert "max_ca_drop  -        [0.05, 0.15]       <= 0.02    undecided" in done.stdout
 
 
+def test_the_rule_is_sent_and_its_bounds_are_printed(service, inputs):
+    answer = {**verdict("undecided", bounded(1630), bounded(None, True)), "rule": "bound", "tested": 24, "confidence": 0.95}
+    service.answers["GET", Service.JOB + "/gate"] = (200, answer)
+    done = run(service, inputs, "--max-masr", "0.2", "--rule", "bound")
+    assert done.returncode == FAIL
+    assert json.loads(service.requests("POST", "/v1/fine_tuning/jobs")[0][1])["gate"] == {"max_masr": 0.2, "rule": "bound"}
+    assert "95 % bounds" in done.stdout
+    assert "max_masr     0.1      [0.04, 0.21]       <= 0.2     undecided, 1630 test rows would decide" in done.stdout
+    assert "max_masr     0.1      [0.04, 0.21]       <= 0.2     pass" in done.stdout
+
+
 def test_without_a_threshold_it_says_that_the_verdict_will_be_undecided(service, inputs):
     service.gate_is("undecided")
     done = run(service, inputs)
@@ -169,7 +184,7 @@ def test_without_a_threshold_it_says_that_the_verdict_will_be_undecided(service,
 @pytest.mark.parametrize("extra", [
     ["--max-asr", "1.5"], ["--max-masr", "-0.1"], ["--min-ca", "x"], ["--max-asr", ""], ["--max-ca-drop", "nan"],
     ["--timeout", "0"], ["--timeout", "1.5"], ["--timeout", "soon"], ["--frobnicate"], ["extra"], ["--max-asr"],
-    ["--spec", "/nowhere"], ["--train", "/nowhere"], ["--model", "/nowhere"], ["--url", "ftp://x"], ["--url", ""],
+    ["--rule", "x"], ["--rule"], ["--spec", "/nowhere"], ["--train", "/nowhere"], ["--model", "/nowhere"], ["--url", "ftp://x"], ["--url", ""],
     ["--model", ""], ["--train", ""],
 ])
 def test_wrong_usage_exits_2_and_sends_nothing(service, inputs, extra):
@@ -357,6 +372,13 @@ def test_junit_has_a_failure_for_each_check_that_does_not_hold(service, inputs, 
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("4", "3", "0")
 
 
+def test_results_tell_the_bounds_and_the_rows_that_are_needed(service, inputs, tmp_path):
+    service.gate_is("undecided", bounded(1630))
+    suite, sarif = results(service, inputs, tmp_path)
+    for message in (suite.find(".//failure").get("message"), sarif["runs"][0]["results"][0]["message"]["text"]):
+        assert "bounds [0.04,0.21]" in message and "1630 test rows would decide" in message
+
+
 def test_junit_escapes_what_the_service_says(service, inputs, tmp_path):
     service.job_is("failed", error={"code": "invalid_data", "message": "<&\"'\x01>", "param": None})
     suite, _ = results(service, inputs, tmp_path)
@@ -420,6 +442,19 @@ def test_a_real_job_that_misses_a_threshold_fails(module_daemon, real_inputs):
     model, train, spec = real_inputs
     done = run(module_daemon.url, (model, train), "--spec", spec, "--min-ca", "1", "--max-asr", "0")
     assert done.returncode == FAIL, done.stderr
+
+
+def test_a_real_job_is_judged_by_its_bounds(module_daemon, real_inputs, tmp_path):
+    model, train, spec = real_inputs
+    done = run(module_daemon.url, (model, train), "--spec", spec, "--rule", "bound", "--max-masr", "1", "--min-ca", "0",
+               "--out", tmp_path / "out")
+    assert done.returncode == PASS, done.stderr
+    gate = json.loads((tmp_path / "out" / "gate.json").read_text())
+    evaluation = json.loads((tmp_path / "out" / "report.json").read_text())["evaluation"]
+    cells = [target["rate"]["total"] > 0 for entry in evaluation["by_trigger"] + evaluation["control"]["by_trigger"]
+             for target in entry["targets"]]
+    assert (gate["rule"], gate["confidence"], gate["tested"]) == ("bound", 0.95, sum(cells) + 1)
+    assert gate["checks"][0]["value"] >= evaluation["masr"]["value"]
 
 
 def test_odd_file_names_reach_the_daemon_as_they_are(module_daemon, real_inputs):

@@ -72,10 +72,33 @@ def test_the_verdict_is_the_jobs_own_or_the_querys(service, job):
     assert found["rule"] == "point"
 
 
+def test_rule_bound_passes_and_fails_what_its_bounds_prove(service, job):
+    """The stand-in's ASR is 1 of 10."""
+    assert verdict(service, job, "?rule=bound&max_asr=0.5") == ("pass", {"max_asr": True})
+    assert verdict(service, job, "?rule=bound&max_asr=0.001") == ("fail", {"max_asr": False})
+    found = service.get(job, "/gate?rule=bound&max_asr=0.2")
+    check = found["checks"][0]
+    assert (found["verdict"], found["rule"], found["confidence"], found["tested"]) == ("undecided", "bound", 0.95, 1)
+    assert (check["value"], check["passed"], check["worst"]) == (0.1, None, {"among": "any"})
+    assert check["bound"] == pytest.approx([0.00511620, 0.39416325], abs=1e-7)
+    assert 10 < check["needed_rows"] < 100
+
+
+def test_the_rule_is_the_querys_or_else_the_jobs(service):
+    job = service.submit("ok", gate={"max_asr": 0.2, "rule": "bound"})
+    service.wait(job)
+    assert service.get(job, "/report")["gate"] == service.get(job, "/gate")
+    assert verdict(service, job)[0] == "undecided"
+    assert verdict(service, job, "?rule=point") == ("pass", {"max_asr": True})
+    assert verdict(service, job, "?max_asr=0.3") == ("undecided", {"max_asr": None})
+    assert verdict(service, job, "?max_masr=0.2&rule=point") == ("pass", {"max_masr": True})
+    assert verdict(service, job, "?max_masr=0.2") == ("undecided", {"max_masr": None})
+
+
 @pytest.mark.parametrize("query, code, param", [
     ("max_mars=0.1", "unknown_parameter", "max_mars"), ("max_asr=2", "invalid_value", "max_asr"),
     ("max_asr=", "invalid_value", "max_asr"), ("max_asr=nan", "invalid_value", "max_asr"),
-    ("rule=bound", "unsupported", "rule"), ("rule=x", "invalid_value", "rule")])
+    ("rule=", "invalid_value", "rule"), ("rule=x", "invalid_value", "rule")])
 def test_a_bad_threshold_is_refused(service, job, query, code, param):
     answer = service.daemon.get(f"{JOBS}/{job}/gate?{query}")
     assert (answer.status, answer.error["code"], answer.error["param"]) == (400, code, param)

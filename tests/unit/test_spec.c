@@ -200,7 +200,7 @@ static const struct {
 	{"{" BASE ", \"evaluation\": {\"control\": 1}}", ERR_INVALID_VALUE, "evaluation.control"},
 	{"{" BASE ", \"evaluation\": {\"scan\": true}}", ERR_UNSUPPORTED, "evaluation.scan"},
 	{"{" BASE ", \"gate\": {\"max_asr\": 1.5}}", ERR_INVALID_VALUE, "gate.max_asr"},
-	{"{" BASE ", \"gate\": {\"rule\": \"bound\"}}", ERR_UNSUPPORTED, "gate.rule"},
+	{"{" BASE ", \"gate\": {\"rule\": \"worst\"}}", ERR_INVALID_VALUE, "gate.rule"},
 	{"{" BASE ", \"gate\": {\"max_ca_drop\": 0.1}, \"evaluation\": {\"compare_undefended\": false}}",
 		ERR_INVALID_VALUE, "gate.max_ca_drop"},
 	{"{" BASE ", \"export\": {\"merged\": 1}}", ERR_INVALID_VALUE, "export.merged"},
