@@ -121,6 +121,35 @@ def test_the_form_asks_for_what_the_chosen_peft_has(page, inputs):
     assert asked["defense"]["amplify"] == 0.02 and "export" not in asked
 
 
+OPEN = {"name": "max_masr", "value": 0.07, "bound": [0.03, 0.14], "interval": [0.05, 0.1], "threshold": 0.1, "passed": None,
+        "needed_rows": 1630, "worst": {"among": "found", "trigger": "zx qv", "label": "positive"}}
+STUCK = {"name": "min_ca", "value": 0.9, "bound": [0.87, 0.92], "interval": [0.88, 0.92], "threshold": 0.9, "passed": None,
+         "needed_rows": None}
+
+
+def test_what_the_bounds_leave_open_is_said_in_words(page):
+    page.goto("/#/jobs")
+    gate = {"verdict": "undecided", "rule": "bound", "confidence": 0.95, "tested": 25, "checks": [OPEN, STUCK]}
+    page.evaluate("""async (gate) => {
+        const {reportView} = await import("/report.js");
+        document.querySelector("main").replaceChildren(...reportView({gate}).filter(Boolean));
+    }""", gate)
+    expect(page.get_by_role("heading", name="Release gate undecided")).to_be_visible()
+    expect(page.get_by_role("rowheader", name="max_masr zx qv → positive, found by the scan")).to_be_visible()
+    expect(page.get_by_role("cell", name="3.0 – 14.0 %", exact=True)).to_be_visible()
+    expect(page.get_by_text("About 1630 test rows would")).to_be_visible()
+    expect(page.get_by_text("min_ca: no number of test rows would decide")).to_be_visible()
+
+
+def test_a_rule_without_a_threshold_asks_for_no_gate(page, inputs):
+    open_form(page)
+    choose(page, inputs)
+    page.get_by_label("Rule", exact=True).select_option("bound")
+    with page.expect_request(lambda request: request.url.endswith("/jobs") and request.method == "POST") as sent:
+        submit(page)
+    assert "gate" not in sent.value.post_data_json
+
+
 def test_the_uploaded_directory_keeps_its_relative_names(page, inputs):
     open_form(page)
     page.get_by_label("a directory of this computer").set_input_files(inputs[0])
