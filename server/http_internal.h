@@ -8,6 +8,7 @@
 #include <microhttpd.h>
 #include <sys/socket.h>
 
+#include "server/hasher.h"
 #include "server/http.h"
 #include "server/multipart.h"
 #include "server/routes.h"
@@ -84,7 +85,7 @@ struct request {
 	json_t *json;
 	struct multipart multipart;
 	bool is_multipart;
-	struct sha256 part_hash;
+	struct hasher part_hash;
 	struct sha256 fingerprint; /* over method, path and the parts' names and digests */
 	char fingerprint_hex[SHA256_HEX_BYTES];
 	const char *idempotency_key; /* NULL: none */

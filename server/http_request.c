@@ -95,7 +95,7 @@ void request_free(struct request *req)
 	json_decref(req->json);
 	buf_done(&req->body);
 	multipart_done(&req->multipart);
-	sha256_done(&req->part_hash);
+	hasher_done(&req->part_hash);
 	sha256_done(&req->fingerprint);
 	free(req);
 }
@@ -432,7 +432,7 @@ static int part_begin(void *arg, const char *name, const char *filename, struct 
 
 	if (!is_utf8(name) || (filename != NULL && !is_utf8(filename)))
 		return err_set(err, ERR_INVALID_VALUE, NULL, "a part's name is not valid UTF-8");
-	rc = sha256_init(&req->part_hash, err);
+	rc = hasher_init(&req->part_hash, req->http->server->loop, err);
 	if (rc != 0)
 		return rc;
 	if (req->idempotency_key != NULL) {
@@ -446,9 +446,9 @@ static int part_begin(void *arg, const char *name, const char *filename, struct 
 static int part_data(void *arg, const void *data, size_t len, struct err *err)
 {
 	struct request *req = arg;
+	int rc = hasher_add(&req->part_hash, data, len, err);
 
-	sha256_add(&req->part_hash, data, len);
-	return req->route->upload->data(req, data, len, err);
+	return rc == 0 ? req->route->upload->data(req, data, len, err) : rc;
 }
 
 static int part_end(void *arg, struct err *err)
@@ -456,7 +456,7 @@ static int part_end(void *arg, struct err *err)
 	struct request *req = arg;
 	char hex[SHA256_HEX_BYTES];
 
-	sha256_hex(&req->part_hash, hex);
+	hasher_hex(&req->part_hash, hex);
 	if (req->idempotency_key != NULL)
 		sha256_add(&req->fingerprint, hex, sizeof(hex));
 	return req->route->upload->end(req, hex, err);

@@ -111,6 +111,25 @@ def test_list_is_newest_first_and_pages(daemon):
     assert [file["id"] for file in page["data"]] == ids[:3][::-1]
 
 
+@pytest.mark.parametrize("size", [512 << 10, (512 << 10) + 1, 3 << 20])
+def test_a_file_that_is_hashed_in_blocks_has_its_digest(daemon, size):
+    data = bytes(i * i % 251 for i in range(1009)) * (size // 1009 + 1)
+    file = daemon.upload_file(data[:size], headers={"Idempotency-Key": "one"})
+    assert (file["bytes"], file["sha256"]) == (size, sha256(data[:size]))
+    assert daemon.upload_file(data[:size], headers={"Idempotency-Key": "one"})["id"] == file["id"]
+    assert daemon.get(f"/v1/files/{file['id']}/content").body == data[:size]
+
+
+def test_clients_that_leave_while_blocks_are_hashed_leave_nothing(daemon):
+    head = b"--x\r\nContent-Disposition: form-data; name=file; filename=a.jsonl\r\n\r\n"
+    for size in (600 << 10, 1500 << 10, 4 << 20):
+        with daemon.connect() as sock:
+            sock.sendall(f"POST /v1/files HTTP/1.1\r\nHost: {daemon.host}:{daemon.port}\r\nContent-Length: {8 << 20}\r\n"
+                         "Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode() + head + b"y" * size)
+    assert daemon.upload_file(ROWS)["sha256"] == sha256(ROWS)
+    assert daemon.nothing_staged()
+
+
 @pytest.mark.parametrize("count", [100, 101, 200, 250])
 def test_a_long_list_comes_whole(start_daemon, count):
     """It goes out in parts of 100, so that nobody waits for it."""
