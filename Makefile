@@ -247,6 +247,7 @@ bench-service: test-deps ## The service under load while a worker trains: reques
 	@sh deploy/packages.sh bench
 	@$(SUBMAKE) programs $(VENV)/.ready
 	$(VENV)/bin/python tests/bench/service.py
+	$(VENV)/bin/python tests/bench/start.py
 
 reproduce: deps ## The matrix of attacks, PEFTs and defences, resumable; DATA=folder CELLS=patterns QUICK=1 LIST=1; 8 hours
 	@$(SUBMAKE) programs
