@@ -5,12 +5,20 @@
 
 #include "common/utf8.h"
 
+/* Of several places where memory may be lacking, jansson names some, and of the others it says nothing at all. */
+static bool lacks_memory(const json_error_t *fault)
+{
+	return fault->text[0] == '\0' || json_error_code(fault) == json_error_out_of_memory;
+}
+
 static int parse(json_t **out, const char *data, size_t len, size_t flags, const char *where, struct err *err)
 {
 	json_error_t fault;
 	char place[256];
 	json_t *value = json_loadb(data, len, JSON_REJECT_DUPLICATES | flags, &fault);
 
+	if (value == NULL && lacks_memory(&fault))
+		return err_nomem(err);
 	if (value == NULL) {
 		snprintf(place, sizeof(place), "%s:%d:%d", where, fault.line, fault.column);
 		return err_set(err, ERR_INVALID_JSON, place, "%s", fault.text);

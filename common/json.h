@@ -11,7 +11,8 @@
 #include "common/buf.h"
 #include "common/err.h"
 
-/* Parse len bytes. The error is ERR_INVALID_JSON with "where:line:column" as its place. New reference. */
+/* Parse len bytes. The error is ERR_INVALID_JSON with "where:line:column" as its place, or ERR_NO_MEMORY
+ * as far as jansson tells: a string that it has no memory for is a fault of the text to it. New reference. */
 int json_parse(json_t **out, const char *data, size_t len, const char *where, struct err *err) MUST_USE;
 
 /*
