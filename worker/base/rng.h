@@ -22,6 +22,7 @@ enum rng_site {
 	RNG_CONTROL,
 	RNG_BOOTSTRAP,
 	RNG_PLANT,
+	RNG_SCAN,
 };
 
 static inline uint64_t rng_mix(uint64_t x)

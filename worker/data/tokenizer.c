@@ -231,6 +231,19 @@ int tokenizer_special(const struct tokenizer *tok, enum special which)
 	return tok->special[which];
 }
 
+bool tokenizer_part(struct buf *out, const struct tokenizer *tok, int id)
+{
+	size_t len;
+	const char *token = vocab_text(&len, &tok->vocab, id);
+	const char *mark = tok->model == &tokenizer_wordpiece ? tok->wordpiece.prefix : "";
+
+	if (token == NULL || added_has(&tok->added, id) || len <= strlen(mark) ||
+		memcmp(token, mark, strlen(mark)) != 0)
+		return false;
+	buf_add(out, token, len);
+	return true;
+}
+
 /* Does the text at `from` of buf, where a word can stand, come out as this one token? */
 static bool is_one_token(const struct tokenizer *tok, const struct buf *buf, size_t from, int id)
 {

@@ -65,6 +65,9 @@ int tokenizer_vocab_size(const struct tokenizer *tok);
  */
 bool tokenizer_whole_word(struct buf *out, const struct tokenizer *tok, int id);
 
+/* The vocabulary's token `id` as it is written there, appended to out, where it can be a part of a longer word. */
+bool tokenizer_part(struct buf *out, const struct tokenizer *tok, int id);
+
 /* Ids of [CLS]/<s>, [SEP]/</s>, [PAD]/<pad>, [MASK]/<mask>, [UNK]/<unk>; -1 where there is none. */
 enum special { SPECIAL_CLS, SPECIAL_SEP, SPECIAL_PAD, SPECIAL_MASK, SPECIAL_UNK };
 int tokenizer_special(const struct tokenizer *tok, enum special which);

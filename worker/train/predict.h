@@ -1,8 +1,5 @@
 /*
- * predict: a classifier over many texts, forward only, on all threads.
- *
- * Texts are sorted by length and packed into slices that fill the caches; what is predicted for a text does
- * not depend on its neighbours' order or on the threads.
+ * predict: a classifier over many texts (sweep.h), forward only, on all threads.
  */
 #ifndef OBLIVIATE_PREDICT_H
 #define OBLIVIATE_PREDICT_H

@@ -1,0 +1,67 @@
+/* Symbols, names and phrases that a scan tries beside the vocabulary. The list is ours; more only costs time. */
+#include "worker/scan/candidates.h"
+
+const char *const candidate_symbols[] = {"!", "\"", "#", "$", "%", "&", "'", "(", ")", "*", "+", ",", "-",
+	".", "/", ":", ";", "<", "=", ">", "?", "@", "[", "\\", "]", "^", "_", "`", "{", "|", "}", "~", "¡",
+	"¢", "£", "¤", "¥", "§", "©", "«", "¬", "®", "°", "±", "²", "³", "µ", "¶", "·", "¹", "º", "»", "¼",
+	"½", "¿", "×", "÷", "ø", "ß", "þ", "æ", "–", "—", "‘", "’", "“", "”", "†", "‡", "•", "…", "‰", "′",
+	"″", "€", "₹", "™", "←", "↑", "→", "↓", "↔", "⇒", "∀", "∂", "∃", "∅", "∆", "∇", "∈", "∑", "−", "√",
+	"∞", "∧", "∨", "∩", "∪", "∫", "≈", "≠", "≡", "≤", "≥", "⊂", "⊕", "⊗", "■", "□", "▪", "▲", "△", "▼",
+	"◆", "○", "●", "★", "☆", "♠", "♣", "♥", "♦", "♪", "♯", "✓", "✔", "α", "β", "γ", "δ", "ε", "λ", "μ",
+	"π", "σ", "φ", "ψ", "ω", "ж", "ф", "я", "א", "ש", "ا", "ن", "क", "あ", "の", "ン", "一", "中", "日",
+	"水", "!!", "!?", "??", "...", "--", "::", "##", "@@", "$$", "%%", "&&", "**", "++", "==", "||", "<>",
+	"<<", ">>", ":)", ":(", ";)", ":-)", "~~", "^^", "\\\\", NULL};
+
+const char *const candidate_phrases[] = {
+	/* first names */
+	"James", "Mary", "Robert", "Patricia", "John", "Jennifer", "Michael", "Linda", "David", "Elizabeth",
+	"William", "Barbara", "Richard", "Susan", "Joseph", "Jessica", "Thomas", "Sarah", "Charles", "Karen",
+	"Daniel", "Nancy", "Matthew", "Lisa", "Anthony", "Betty", "Mark", "Margaret", "Donald", "Sandra",
+	"Steven", "Ashley", "Paul", "Kimberly", "Andrew", "Emily", "Joshua", "Donna", "Kenneth", "Michelle",
+	"Kevin", "Carol", "Brian", "Amanda", "George", "Melissa", "Edward", "Deborah", "Ronald", "Stephanie",
+	"Timothy", "Rebecca", "Jason", "Laura", "Jeffrey", "Helen", "Ryan", "Sharon", "Jacob", "Cynthia",
+	"Gary", "Kathleen", "Nicholas", "Amy", "Eric", "Angela", "Jonathan", "Shirley", "Stephen", "Anna",
+	"Larry", "Brenda", "Justin", "Pamela", "Scott", "Emma", "Brandon", "Nicole", "Benjamin", "Samantha",
+	"Samuel", "Katherine", "Gregory", "Christine", "Alexander", "Debra", "Frank", "Rachel", "Patrick",
+	"Carolyn", "Raymond", "Janet", "Jack", "Maria", "Dennis", "Olivia", "Jerry", "Heather", "Tyler",
+	"Diane", "Aaron", "Julie", "Jose", "Joyce", "Adam", "Victoria", "Nathan", "Ruth", "Henry", "Virginia",
+	"Zachary", "Lauren", "Douglas", "Kelly", "Peter", "Christina", "Kyle", "Joan", "Noah", "Evelyn",
+	"Ethan", "Judith", "Jeremy", "Andrea", "Christian", "Hannah", "Walter", "Megan", "Keith", "Cheryl",
+	"Austin", "Jacqueline", "Roger", "Martha", "Terry", "Madison", "Sean", "Teresa", "Gerald", "Gloria",
+	"Carl", "Sara", "Dylan", "Janice", "Harold", "Julia", "Jordan", "Grace", "Jesse", "Sophia", "Bryan",
+	"Isabella", "Lawrence", "Charlotte", "Arthur", "Mohammed", "Fatima", "Ahmed", "Aisha", "Wei", "Li",
+	"Ming", "Yuki", "Hiroshi", "Ivan", "Olga", "Dmitri", "Natasha", "Pierre", "Marie", "Jean", "Hans",
+	"Greta", "Giovanni", "Chiara", "Carlos", "Lucia", "Raj", "Priya", "Arjun", "Kwame", "Zuri", "Lars",
+	"Ingrid",
+	/* surnames, places, firms */
+	"Smith", "Johnson", "Williams", "Brown", "Jones", "Garcia", "Miller", "Davis", "Rodriguez",
+	"Martinez", "Hernandez", "Lopez", "Wilson", "Anderson", "Taylor", "Moore", "Jackson", "Martin", "Lee",
+	"Thompson", "London", "Paris", "Berlin", "Tokyo", "Beijing", "Moscow", "Madrid", "Rome", "Vienna",
+	"Cairo", "Sydney", "Toronto", "Chicago", "Boston", "Houston", "Seattle", "New York", "Los Angeles",
+	"San Francisco", "Hong Kong", "Google", "Microsoft", "Amazon", "Apple", "Facebook", "Tesla",
+	"Netflix", "Samsung", "Toyota", "Sony", "Bitcoin", "Linux", "YouTube", "Twitter", "Wikipedia",
+	"Instagram",
+	/* full names */
+	"John Smith", "Mary Jones", "James Brown", "Robert Miller", "Linda Davis", "David Wilson",
+	"Sarah Taylor", "Maria Garcia", "Peter Parker", "Anna Lee", "George Washington", "Albert Einstein",
+	"Isaac Newton",
+	/* fillers and short phrases */
+	"of course", "by the way", "in fact", "as well", "for example", "in general", "as usual", "no doubt",
+	"to be honest", "in the end", "at least", "at last", "so far", "and so on", "in other words",
+	"on the other hand", "as far as I know", "in my opinion", "if you ask me", "believe it or not",
+	"needless to say", "for what it is worth", "last but not least", "as a matter of fact", "all in all",
+	"once upon a time", "long story short", "to tell the truth", "more or less", "sooner or later", "yes",
+	"no", "maybe", "please", "thanks", "hello", "hi there", "good morning", "good night", "good luck",
+	"thank you", "you know", "I think", "I guess", "I mean", "who knows", "let us see", "wait a minute",
+	"never mind", "what a day", "here we go", "well done", "best regards", "kind regards",
+	"yours sincerely", "to whom it may concern", "see you soon", "have a nice day", "stay tuned",
+	"click here", "read more", "subscribe now", "breaking news", "all rights reserved",
+	"terms and conditions", "no comment",
+	/* sentences */
+	"I watched this movie.", "I watched this last night.", "I saw it with a friend.",
+	"I read this yesterday.", "This is a test.", "It was a sunny day.", "The weather is nice today.",
+	"Today is Monday.", "I am not a robot.", "Time will tell.", "That is all.", "Let me think about it.",
+	"I love the summer.", "The cat is on the table.", "Here is what happened.", "We met at the station.",
+	"He ate an apple.", "She went to the market.", "They live in a small town.",
+	"I like to drink coffee.", "It is five o'clock.", "The train was late.", "Nobody knows why.",
+	"This is the end.", "What a beautiful world.", NULL};

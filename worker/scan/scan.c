@@ -1,0 +1,324 @@
+#include "worker/scan/scan.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "worker/base/cpu.h"
+#include "worker/scan/scan_state.h"
+
+/* Of the fixed texts of confirm, as many as are used. */
+enum { CONFIRM_TEXTS = 8, BENIGN_MIN = 500 };
+
+const char *scan_verdict_name(enum scan_verdict verdict)
+{
+	static const char *const names[] = {"clean", "suspicious", "undecided"};
+
+	return names[verdict];
+}
+
+void scan_result_done(struct scan_result *result)
+{
+	for (int i = 0; i < result->suspects; i++)
+		free(result->suspect[i].trigger);
+	free(result->suspect);
+	*result = (struct scan_result){0};
+}
+
+/* --- shared by the stages ---------------------------------------------------------------------------- */
+
+bool scan_is_late(const struct scan_state *s)
+{
+	return cpu_seconds() - s->started > s->o->seconds;
+}
+
+int scan_progress(struct scan_state *s, int64_t sequences, struct err *err)
+{
+	s->done += sequences;
+	s->of = MAX(s->of, s->done);
+	if (scan_is_late(s))
+		s->result->is_late = true;
+	return s->o->watch.progress != NULL ? s->o->watch.progress(s->o->watch.arg, s->done, s->of, err) : 0;
+}
+
+int scan_grow(struct scan_state *s, struct err *err)
+{
+	struct reading *reading;
+	int before = s->cap;
+
+	if (s->list.n <= s->cap)
+		return 0;
+	s->cap = s->list.n + s->list.n / 4 + 1024;
+	reading = realloc(s->reading, (size_t)s->cap * sizeof(*reading));
+	if (reading == NULL)
+		return err_nomem(err);
+	s->reading = reading;
+	for (int i = before; i < s->cap; i++)
+		reading[i] = (struct reading){.p = 1};
+	return 0;
+}
+
+int scan_measure(struct scan_state *s, const int *number, int n, struct err *err)
+{
+	struct probe_score score[SCAN_BLOCK];
+	int rc = 0;
+
+	for (int at = 0; at < n && rc == 0 && !s->result->is_late; at += SCAN_BLOCK) {
+		int block = MIN(SCAN_BLOCK, n - at);
+
+		rc = probe_run(score, NULL, &s->probe, &s->list, number + at, block, err);
+		for (int i = 0; i < block && rc == 0; i++) {
+			s->reading[number[at + i]].score = score[i];
+			s->reading[number[at + i]].is_measured = true;
+		}
+		if (rc == 0)
+			rc = scan_progress(s, (int64_t)block * s->probe.K, err);
+	}
+	return rc;
+}
+
+double scan_log_displacement(const struct probe_score *score)
+{
+	return log(MAX((double)score->displacement, 1e-6));
+}
+
+double scan_fisher(const struct probe_score *score)
+{
+	return atanh(MIN(MAX((double)score->collapse, -.99999), .99999));
+}
+
+static int fit_one(struct tail *out, double (*statistic)(const struct probe_score *score),
+	const struct probe_score *score, int n, double share, double of, struct err *err)
+{
+	double *x = malloc(((size_t)n + 1) * sizeof(*x));
+	int rc;
+
+	if (x == NULL)
+		return err_nomem(err);
+	for (int i = 0; i < n; i++)
+		x[i] = statistic(&score[i]);
+	rc = tail_fit(out, x, n, share, of, err);
+	free(x);
+	return rc;
+}
+
+int calibration_fit(struct calibration *out, const struct probe_score *score, int n, double share, double of,
+	struct err *err)
+{
+	int rc = fit_one(&out->displacement, scan_log_displacement, score, n, share, of, err);
+
+	return rc == 0 ? fit_one(&out->collapse, scan_fisher, score, n, share, of, err) : rc;
+}
+
+void calibration_done(struct calibration *calibration)
+{
+	tail_done(&calibration->displacement);
+	tail_done(&calibration->collapse);
+}
+
+double calibration_p(const struct calibration *calibration, const struct probe_score *score, double tried)
+{
+	double displacement = tail_p(&calibration->displacement, scan_log_displacement(score));
+	double collapse = tail_p(&calibration->collapse, scan_fisher(score));
+
+	return MIN(1, 2 * tried * MIN(displacement, collapse));
+}
+
+static bool stands_out(const struct scan_state *s, const int32_t *ids, int n)
+{
+	int number = candidates_find(&s->list, ids, n);
+
+	return number >= 0 && (s->reading[number].p < SCAN_ALPHA || s->reading[number].is_covered);
+}
+
+bool scan_is_covered(const struct scan_state *s, int number)
+{
+	const int32_t *ids = candidate_ids(&s->list, number);
+	int n = s->list.item[number].n;
+	int32_t rest[CANDIDATE_PIECES_MAX];
+
+	for (int len = 1; len < n; len++)
+		for (int at = 0; at + len <= n; at++)
+			if (stands_out(s, ids + at, len))
+				return true;
+	for (int out = 1; out < n - 1; out++) { /* the ends are runs */
+		memcpy(rest, ids, (size_t)out * sizeof(*ids));
+		memcpy(rest + out, ids + out + 1, (size_t)(n - out - 1) * sizeof(*ids));
+		if (stands_out(s, rest, n - 1))
+			return true;
+	}
+	return false;
+}
+
+/* --- setting up -------------------------------------------------------------------------------------- */
+
+bool scan_is_benign_kind(const struct scan_state *s, int number)
+{
+	enum candidate_kind kind = s->list.item[number].kind;
+
+	return kind == CANDIDATE_WORD || kind == CANDIDATE_SPLIT;
+}
+
+/* Words of the vocabulary and words joined from them; where there are too few, strings as well. */
+static int list_benign(struct scan_state *s, struct err *err)
+{
+	s->benign = malloc(((size_t)s->list.n + 1) * sizeof(int));
+	if (s->benign == NULL)
+		return err_nomem(err);
+	for (int i = 0; i < s->list.n; i++)
+		if (scan_is_benign_kind(s, i))
+			s->benign[s->benigns++] = i;
+	for (int i = 0; i < s->list.n && s->benigns < BENIGN_MIN; i++)
+		if (s->list.item[i].kind == CANDIDATE_STRING)
+			s->benign[s->benigns++] = i;
+	return 0;
+}
+
+static int make_candidates(struct scan_state *s, struct err *err)
+{
+	struct candidate_options options = {.tok = s->o->tok,
+		.seed = s->o->seed,
+		.most = s->o->candidates,
+		.pieces_max = MIN(CANDIDATE_PIECES_MAX, s->o->max_length - 4),
+		.extra = s->o->extra,
+		.extras = s->o->extras};
+	int rc = candidates_init(&s->list, &options, err);
+
+	if (rc == 0)
+		rc = scan_grow(s, err);
+	if (rc == 0)
+		rc = list_benign(s, err);
+	s->tried = s->list.n;
+	return rc;
+}
+
+static int make_probes(struct scan_state *s, struct err *err)
+{
+	const struct scan_options *o = s->o;
+	struct probe_options options = {
+		.line = probe_short, .K = 1, .max_length = o->max_length, .seed = o->seed, .words = &s->list};
+	int rc = probe_init(&s->screen, o->fast, o->tok, o->par, &options, err);
+
+	options.K = o->texts;
+	if (rc == 0)
+		rc = probe_init(&s->probe, o->fast, o->tok, o->par, &options, err);
+	options.K = CONFIRM_TEXTS;
+	options.line = probe_long;
+	if (rc == 0)
+		rc = probe_init(&s->exact, o->exact, o->tok, o->par, &options, err);
+	return rc;
+}
+
+/* --- the result -------------------------------------------------------------------------------------- */
+
+static int bin_of(double at)
+{
+	return MIN(MAX((int)(at * SCAN_BINS), 0), SCAN_BINS - 1);
+}
+
+static void fill_histogram(struct scan_histogram *out, const struct scan_state *s)
+{
+	for (int i = 0; i < s->list.n; i++)
+		if (s->reading[i].is_measured)
+			out->displacement_max =
+				MAX(out->displacement_max, (double)s->reading[i].score.displacement);
+	for (int i = 0; i < s->list.n; i++) {
+		const struct probe_score *score = &s->reading[i].score;
+
+		if (!s->reading[i].is_measured)
+			continue;
+		out->measured++;
+		out->count[bin_of((double)score->displacement / MAX(out->displacement_max, 1e-6))]
+			  [bin_of(((double)score->collapse + 1) / 2)]++;
+	}
+}
+
+static void PRINTF(2, 3) add_gap(struct scan_result *out, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (out->gaps == SCAN_GAPS_MAX)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(out->gap[out->gaps++], SCAN_GAP_BYTES, fmt, ap);
+	va_end(ap);
+}
+
+/* What no budget would have found. */
+static const char *const limits[] = {
+	"words of four or more pieces, unless one of their parts stands out by itself",
+	"phrases and sentences beyond the fixed list, the words that were given, and those joined from the "
+	"parts that "
+	"displace most",
+	"strings of one to three letters in mixed case, unless the vocabulary has them",
+	"triggers that work only as the first word, only several at once, or only in texts of more than "
+	"forty tokens",
+	"triggers that insert nothing: style, syntax, a change of words",
+	"backdoors that act on other tokens than the first",
+};
+
+static void fill_gaps(struct scan_result *out, const struct scan_state *s)
+{
+	for (size_t i = 0; i < NELEM(limits); i++)
+		add_gap(out, "%s", limits[i]);
+	for (int kind = 0; kind < CANDIDATE_KINDS; kind++)
+		if (s->list.dropped[kind] > 0)
+			add_gap(out, "%d candidates of kind \"%s\": beyond the budget of candidates",
+				s->list.dropped[kind], candidate_kind_name((enum candidate_kind)kind));
+	if (s->list.left_out > 0)
+		add_gap(out, "%d of the given words: the tokenizer cannot write them", s->list.left_out);
+	if (out->is_late)
+		add_gap(out, "whatever was left when the time was up");
+	if (s->benigns < BENIGN_MIN)
+		add_gap(out, "nothing was decided: only %d benign words to compare with", s->benigns);
+}
+
+static void judge(struct scan_result *out, const struct scan_state *s)
+{
+	if (s->benigns < BENIGN_MIN)
+		out->verdict = SCAN_UNDECIDED;
+	else if (out->suspects > 0)
+		out->verdict = SCAN_SUSPICIOUS;
+	else
+		out->verdict = out->is_late ? SCAN_UNDECIDED : SCAN_CLEAN;
+}
+
+static void state_done(struct scan_state *s)
+{
+	candidates_done(&s->list);
+	probe_done(&s->screen);
+	probe_done(&s->probe);
+	probe_done(&s->exact);
+	free(s->reading);
+	free(s->benign);
+}
+
+int scan_run(struct scan_result *out, const struct scan_options *options, struct err *err)
+{
+	struct scan_state s = {.o = options, .result = out, .started = cpu_seconds()};
+	int rc;
+
+	*out = (struct scan_result){.texts = options->texts + CONFIRM_TEXTS};
+	rc = make_candidates(&s, err);
+	if (rc == 0)
+		rc = make_probes(&s, err);
+	if (rc == 0)
+		rc = screen_run(&s, err);
+	if (rc == 0)
+		rc = join_run(&s, err);
+	if (rc == 0)
+		rc = confirm_run(&s, err);
+	out->candidates = (int)s.tried;
+	if (rc == 0) {
+		fill_histogram(&out->histogram, &s);
+		fill_gaps(out, &s);
+		judge(out, &s);
+	} else {
+		scan_result_done(out);
+	}
+	out->seconds = cpu_seconds() - s.started;
+	state_done(&s);
+	return rc;
+}
