@@ -10,6 +10,7 @@ enum { METADATA_PAIRS_MAX = 16, METADATA_KEY_MAX = 64, METADATA_VALUE_MAX = 512,
 struct parse {
 	struct spec *spec;
 	enum spec_mode mode;
+	const struct spec_table *table;
 	bool *is_given; /* per field */
 	struct err *err;
 };
@@ -404,11 +405,11 @@ static int (*const parsers[])(
 	[FIELD_METADATA] = parse_metadata,
 };
 
-static const struct spec_field *find_field(const char *path)
+static const struct spec_field *find_field(const struct parse *p, const char *path)
 {
-	for (size_t i = 0; i < spec_field_count; i++)
-		if (strcmp(spec_fields[i].path, path) == 0)
-			return &spec_fields[i];
+	for (size_t i = 0; i < p->table->n; i++)
+		if (strcmp(p->table->field[i].path, path) == 0)
+			return &p->table->field[i];
 	return NULL;
 }
 
@@ -420,7 +421,7 @@ static bool is_auto(const struct spec_field *f, const json_t *value)
 
 static int parse_field(struct parse *p, const struct spec_field *f, json_t *value, const char *place)
 {
-	bool *is_given = &p->is_given[f - spec_fields];
+	bool *is_given = &p->is_given[f - p->table->field];
 
 	if (*is_given)
 		return err_set(
@@ -448,7 +449,7 @@ static int parse_members(struct parse *p, json_t *object, const char *place, con
 	{
 		snprintf(at, sizeof(at), "%s%s%.64s", place, place[0] ? "." : "", key);
 		snprintf(path, sizeof(path), "%s%s%s", group, group[0] ? "." : "", key);
-		field = strchr(key, '.') == NULL ? find_field(path) : NULL;
+		field = strchr(key, '.') == NULL ? find_field(p, path) : NULL;
 		if (field == NULL)
 			return err_set(p->err, ERR_UNKNOWN_FIELD, at, "there is no such field");
 		rc = parse_field(p, field, value, at);
@@ -462,9 +463,9 @@ static int parse_members(struct parse *p, json_t *object, const char *place, con
 
 static int check_required(struct parse *p)
 {
-	for (size_t i = 0; i < spec_field_count; i++)
-		if ((spec_fields[i].flags & FIELD_REQUIRED) && !p->is_given[i])
-			return err_set(p->err, ERR_MISSING_FIELD, spec_fields[i].path, "is required");
+	for (size_t i = 0; i < p->table->n; i++)
+		if ((p->table->field[i].flags & FIELD_REQUIRED) && !p->is_given[i])
+			return err_set(p->err, ERR_MISSING_FIELD, p->table->field[i].path, "is required");
 	return 0;
 }
 
@@ -482,7 +483,9 @@ static int fold_learning_rate(struct parse *p)
 
 static bool was_given(const struct parse *p, const char *path)
 {
-	return p->is_given[find_field(path) - spec_fields];
+	const struct spec_field *field = find_field(p, path);
+
+	return field != NULL && p->is_given[field - p->table->field];
 }
 
 /* A setting of another PEFT type would be ignored: say so. */
@@ -590,19 +593,40 @@ static int parse_top(struct parse *p, json_t *json)
 	return rc;
 }
 
-int spec_parse(struct spec *out, json_t *json, enum spec_mode mode, struct err *err)
+static void set_defaults(struct spec *spec)
+{
+	for (int type = 0; type < SPEC_TYPES; type++)
+		for (size_t i = 0; i < spec_tables[type].n; i++)
+			set_default(spec, &spec_tables[type].field[i]);
+}
+
+static int parse_type(
+	struct spec *out, json_t *json, enum spec_mode mode, enum spec_type type, struct err *err)
 {
 	bool is_given[SPEC_FIELDS_MAX] = {false};
-	struct parse p = {out, mode, is_given, err};
+	struct parse p = {out, mode, &spec_tables[type], is_given, err};
 	int rc;
 
 	memset(out, 0, sizeof(*out));
-	for (size_t i = 0; i < spec_field_count; i++)
-		set_default(out, &spec_fields[i]);
+	out->type = type;
+	set_defaults(out);
 	rc = parse_top(&p, json);
 	if (rc != 0)
 		spec_done(out);
 	return rc;
+}
+
+int spec_parse(struct spec *out, json_t *json, enum spec_mode mode, struct err *err)
+{
+	const char *type = json_string_value(json_object_get(json, "type"));
+	bool is_scan = mode == SPEC_WORKER && type != NULL && strcmp(type, spec_tables[SPEC_SCAN].type) == 0;
+
+	return parse_type(out, json, mode, is_scan ? SPEC_SCAN : SPEC_FINE_TUNING, err);
+}
+
+int spec_parse_scan(struct spec *out, json_t *json, struct err *err)
+{
+	return parse_type(out, json, SPEC_API, SPEC_SCAN, err);
 }
 
 void spec_done(struct spec *spec)

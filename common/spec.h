@@ -34,6 +34,9 @@ enum {
 
 enum spec_mode { SPEC_API, SPEC_WORKER };
 
+/* What a job is. Each has a table of fields of its own. */
+enum spec_type { SPEC_FINE_TUNING, SPEC_SCAN, SPEC_TYPES };
+
 /* The order of each enum is the order of the names in spec_table.c. */
 enum spec_select { SPEC_SELECT_LAST, SPEC_SELECT_BEST };
 enum spec_precision { SPEC_FLOAT32, SPEC_BF16 };
@@ -63,6 +66,7 @@ struct spec_seeds {
 };
 
 struct spec {
+	int type; /* enum spec_type */
 	struct spec_ref model, training_file, validation_file, test_file;
 	int64_t seed; /* the first of seeds where there are any */
 	struct spec_seeds seeds;
@@ -118,10 +122,21 @@ struct spec {
 	} gate;
 
 	bool export_merged;
+
+	struct {
+		int texts, candidates;	 /* budget */
+		double seconds;		 /* budget */
+		struct spec_words extra; /* of the user */
+	} scan;
 };
 
-/* *out is overwritten; after a failure it is empty. */
+/*
+ * *out is overwritten; after a failure it is empty. SPEC_API: the request of a fine-tuning job; SPEC_WORKER: of either
+ * type, as its "type" says.
+ */
 int spec_parse(struct spec *out, json_t *json, enum spec_mode mode, struct err *err) MUST_USE;
+/* The request of a scan (SPEC_API). */
+int spec_parse_scan(struct spec *out, json_t *json, struct err *err) MUST_USE;
 void spec_done(struct spec *spec);
 
 /*
@@ -138,6 +153,6 @@ int spec_write(struct buf *out, const struct spec *spec, enum spec_mode mode, st
 int spec_digest(char out[SHA256_HEX_BYTES], const struct spec *spec, struct err *err) MUST_USE;
 
 /* JSON schema (2020-12) of a request, for openapi.yaml. NULL when out of memory. New reference. */
-json_t *spec_schema(void) MUST_USE;
+json_t *spec_schema(enum spec_type type) MUST_USE;
 
 #endif

@@ -20,6 +20,8 @@ static const struct spec_choice rule_names[] = {{"point", false}, {"bound", fals
 static const struct spec_choice method_names[] = {
 	{"supervised", false}, {"dpo", true}, {"reinforcement", true}, {NULL, false}};
 
+static const struct spec_choice type_names[] = {{"scan", false}, {NULL, false}};
+
 enum { LORA = 1 << SPEC_LORA, ADAPTER = 1 << SPEC_ADAPTER, PREFIX = 1 << SPEC_PREFIX };
 
 /* Weights of the two terms: what held on small models; tuned on triggers and rows that no report uses. */
@@ -30,7 +32,7 @@ const struct spec_peft_preset spec_peft_presets[] = {
 };
 
 /* The presets of amplify and attention here are LoRA's. */
-const struct spec_field spec_fields[] = {
+static const struct spec_field fine_tuning_fields[] = {
 	{"model", FIELD_REF, FIELD_REQUIRED, AT(model),
 		.about = "The suspect base model, an id of /v1/models."},
 	{"training_file", FIELD_REF, FIELD_REQUIRED, AT(training_file),
@@ -167,6 +169,30 @@ const struct spec_field spec_fields[] = {
 		.about = "OpenAI's integrations; there are none here."},
 };
 
-const size_t spec_field_count = NELEM(spec_fields);
+/* The budgets are those of the scan within a fine-tuning job as well. */
+static const struct spec_field scan_fields[] = {
+	{"type", FIELD_CHOICE, FIELD_UNWRITTEN, FIELD_NOWHERE, .choices = type_names,
+		.about = "Always scan."},
+	{"model", FIELD_REF, FIELD_REQUIRED, AT(model),
+		.about = "The suspect base model, an id of /v1/models."},
+	{"seed", FIELD_INT64, FIELD_NULLABLE, AT(seed), 0, 2147483647, 0,
+		.about = "Seeds what is drawn: candidates beyond the budget, joined words, benign samples."},
+	{"budget", FIELD_GROUP, .about = "How much is tried."},
+	{"budget.texts", FIELD_INT, 0, AT(scan.texts), 2, 16, 3,
+		.about = "Neutral texts that a candidate is put into at first."},
+	{"budget.candidates", FIELD_INT, 0, AT(scan.candidates), 1000, 1000000, 120000,
+		.about = "Most candidates; the report says what was left out."},
+	{"budget.seconds", FIELD_REAL, FIELD_POSITIVE, AT(scan.seconds), 0, 86400, 900,
+		.about = "Most time; a scan that runs out of it ends undecided unless it has found "
+			 "something."},
+	{"extra", FIELD_WORDS, 0, AT(scan.extra), 0, SPEC_WORDS_MAX, .text = "",
+		.about = "Words or phrases of yours, tried beside the others."},
+};
 
-_Static_assert(NELEM(spec_fields) <= SPEC_FIELDS_MAX, "SPEC_FIELDS_MAX bounds the table");
+const struct spec_table spec_tables[SPEC_TYPES] = {
+	[SPEC_FINE_TUNING] = {NULL, fine_tuning_fields, NELEM(fine_tuning_fields)},
+	[SPEC_SCAN] = {"scan", scan_fields, NELEM(scan_fields)},
+};
+
+_Static_assert(NELEM(fine_tuning_fields) <= SPEC_FIELDS_MAX, "SPEC_FIELDS_MAX bounds the tables");
+_Static_assert(NELEM(scan_fields) <= SPEC_FIELDS_MAX, "SPEC_FIELDS_MAX bounds the tables");

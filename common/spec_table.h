@@ -59,8 +59,14 @@ struct spec_peft_preset {
 
 enum { SPEC_FIELDS_MAX = 96 };
 
-extern const struct spec_field spec_fields[];
-extern const size_t spec_field_count;
+struct spec_table {
+	const char *type; /* the "type" of the canonical text; NULL: it has none */
+	const struct spec_field *field;
+	size_t n;
+};
+
+extern const struct spec_table spec_tables[SPEC_TYPES];
+
 extern const struct spec_peft_preset spec_peft_presets[]; /* by enum spec_peft */
 
 /* A setting of other PEFT types than this spec's. */

@@ -136,11 +136,14 @@ static json_t *find_parent(json_t *top, const char *path, const char **leaf)
 
 json_t *spec_json(const struct spec *spec, enum spec_mode mode)
 {
+	const struct spec_table *table = &spec_tables[spec->type];
 	json_t *top = json_object(), *parent;
 	const char *leaf;
 
-	for (size_t i = 0; top != NULL && i < spec_field_count; i++) {
-		const struct spec_field *f = &spec_fields[i];
+	if (mode == SPEC_WORKER && table->type != NULL)
+		json_object_set_new(top, "type", json_string(table->type));
+	for (size_t i = 0; top != NULL && i < table->n; i++) {
+		const struct spec_field *f = &table->field[i];
 
 		if (is_absent(spec, f) || (parent = find_parent(top, f->path, &leaf)) == NULL)
 			continue;
@@ -340,14 +343,15 @@ static json_t *field_schema(const struct spec_field *f)
 	return schema;
 }
 
-json_t *spec_schema(void)
+json_t *spec_schema(enum spec_type type)
 {
+	const struct spec_table *table = &spec_tables[type];
 	json_t *top = json_pack("{s:s, s:b, s:[], s:{}}", "type", "object", "additionalProperties", 0,
 		"required", "properties");
 	const char *leaf;
 
-	for (size_t i = 0; top != NULL && i < spec_field_count; i++) {
-		const struct spec_field *f = &spec_fields[i];
+	for (size_t i = 0; top != NULL && i < table->n; i++) {
+		const struct spec_field *f = &table->field[i];
 		json_t *properties = find_properties(top, f->path, &leaf);
 
 		if (json_object_set_new(properties, leaf, field_schema(f)) != 0) {

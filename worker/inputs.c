@@ -21,7 +21,7 @@ static bool has_file(const struct spec *spec, enum part part)
 	return part_ref(spec, part)->id[0] != '\0';
 }
 
-static int read_model(struct inputs *out, const struct spec *spec, int dir, struct err *err)
+int inputs_read_model(struct inputs *out, const struct spec *spec, int dir, struct err *err)
 {
 	int rc = config_read(&out->config, dir, err);
 
@@ -145,7 +145,7 @@ int inputs_read(struct inputs *out, const struct spec *spec, int model_fd, int d
 	int rc;
 
 	*out = (struct inputs){0};
-	rc = read_model(out, spec, model_fd, err);
+	rc = inputs_read_model(out, spec, model_fd, err);
 	for (int part = 0; part < PART_COUNT && rc == 0; part++)
 		rc = read_file(out, spec, (enum part)part, data_fd, err);
 	if (rc == 0)

@@ -38,6 +38,8 @@ struct inputs {
 /* Errors name file and place. On failure inputs_done still applies. */
 int inputs_read(
 	struct inputs *out, const struct spec *spec, int model_fd, int data_fd, struct err *err) MUST_USE;
+/* The model alone: config, weights, tokenizer, max_length. *out is zero. */
+int inputs_read_model(struct inputs *out, const struct spec *spec, int model_fd, struct err *err) MUST_USE;
 void inputs_done(struct inputs *inputs);
 
 #endif

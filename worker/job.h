@@ -42,6 +42,7 @@ struct job {
 
 int say_phase(const char *name, struct err *err) MUST_USE;
 int say_metric(const char *name, double value, struct err *err) MUST_USE;
+int say_artifact(const char *directory, const struct manifest_file *file, struct err *err) MUST_USE;
 
 /* Adapter, metrics.csv and report.json from what was trained and measured, and the lines that name them. */
 int results_export(struct job *job, struct err *err) MUST_USE;

@@ -26,6 +26,7 @@
 #include "common/progress.h"
 #include "worker/base/cpu.h"
 #include "worker/run.h"
+#include "worker/run_scan.h"
 #include "worker/sandbox.h"
 
 enum { FD_MODEL = 3, FD_DATA = 4, FD_OUT = 5, FD_COUNT = 6, THREADS_MAX = 1024, EXIT_USAGE = 64 };
@@ -51,7 +52,9 @@ static const struct option_row rows[] = {
 static void print_help(void)
 {
 	puts("usage: obliviate-worker [options] <spec.json 3<model 4<data 5<out\n\n"
-	     "Trains one job and writes adapter, report and metrics to the output directory; progress on\n"
+	     "Trains one job and writes adapter, report and metrics to the output directory, or, where the "
+	     "spec's\n"
+	     "type is \"scan\", searches the model for triggers and writes a report; progress on\n"
 	     "standard output, log on standard error. SIGTERM stops it at the next step with a checkpoint, "
 	     "from\n"
 	     "which the same command goes on.\n");
@@ -159,6 +162,11 @@ static int prepare(struct sandbox_state *out, const struct settings *settings, s
 	return rc;
 }
 
+static int (*const recipes[SPEC_TYPES])(struct run *run, struct err *err) = {
+	[SPEC_FINE_TUNING] = run_job,
+	[SPEC_SCAN] = run_scan,
+};
+
 static int work(const struct settings *settings, struct err *err)
 {
 	struct spec spec = {0};
@@ -179,7 +187,7 @@ static int work(const struct settings *settings, struct err *err)
 	if (rc == 0)
 		rc = read_spec(&spec, err);
 	if (rc == 0)
-		rc = run_job(&run, err);
+		rc = recipes[spec.type](&run, err);
 	spec_done(&spec);
 	return rc;
 }

@@ -387,7 +387,7 @@ static json_t *artifacts_json(const struct report *report)
 	return out;
 }
 
-static json_t *versions_json(const struct versions *versions)
+json_t *report_versions(const struct versions *versions)
 {
 	if (versions == NULL)
 		return json_null();
@@ -422,7 +422,7 @@ static bool fill(json_t *out, const struct report *report)
 	       json_object_set_new(out, "auto", auto_json(report)) == 0 &&
 	       json_object_set_new(out, "gate", gate_json(out, report->thresholds)) == 0 &&
 	       json_object_set_new(out, "artifacts", artifacts_json(report)) == 0 &&
-	       json_object_set_new(out, "versions", versions_json(report->versions)) == 0;
+	       json_object_set_new(out, "versions", report_versions(report->versions)) == 0;
 }
 
 int report_json(json_t **out, const struct report *report, struct err *err)

@@ -88,6 +88,9 @@ struct report {
 	const struct versions *versions;
 };
 
+/* New reference; NULL when out of memory. */
+json_t *report_versions(const struct versions *versions);
+
 /* New reference. ERR_INTERNAL when a text is not UTF-8 or memory ran out. */
 int report_json(json_t **out, const struct report *report, struct err *err) MUST_USE;
 

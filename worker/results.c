@@ -371,7 +371,7 @@ static int write_report(struct job *job, struct report_parts *parts, struct err 
 	return rc == 0 ? manifest_add(&job->files, job->run->out_fd, "report.json", err) : rc;
 }
 
-static int say_artifact(const char *directory, const struct manifest_file *file, struct err *err)
+int say_artifact(const char *directory, const struct manifest_file *file, struct err *err)
 {
 	struct progress line = {.type = PROGRESS_ARTIFACT, .bytes = (int64_t)file->bytes};
 

@@ -1,4 +1,4 @@
-"""The schema JobRequest of openapi.yaml comes from the table of fields in common/spec_table.c.
+"""The schemas JobRequest and ScanRequest of openapi.yaml come from the table of fields in common/spec_table.c.
 
     build/venv/bin/python tests/api/spec_schema.py     writes it into openapi.yaml again
 """
@@ -15,11 +15,11 @@ import yaml
 
 ROOT = pathlib.Path(os.environ.get("OBLIVIATE_ROOT", pathlib.Path(__file__).resolve().parents[2]))
 OPENAPI = pathlib.Path(__file__).resolve().parents[2] / "openapi.yaml"
-SECTION = re.compile(r"^    JobRequest: # from common/spec_table.c\n.*?(?=^    \S)", re.DOTALL | re.MULTILINE)
+SECTION = r"^    {}: # from common/spec_table.c\n.*?(?=^    \S)"
 
 
 def generated():
-    """The schema as the table has it: a small C program prints it."""
+    """The schemas by name as the tables have them: a small C program prints them."""
     with tempfile.TemporaryDirectory() as directory:
         program = f"{directory}/spec_schema"
         sources = [pathlib.Path(__file__).with_suffix(".c"), *sorted((ROOT / "common").glob("*.c"))]
@@ -39,16 +39,19 @@ class Dumper(yaml.SafeDumper):
         return super().represent_sequence(tag, sequence, len(json.dumps(sequence)) < 80)
 
 
-def section(schema):
+def section(name, schema):
     text = yaml.dump(schema, Dumper=Dumper, sort_keys=False, width=1000, allow_unicode=True)
     lines = "".join(f"      {line}\n" for line in text.splitlines())
-    return "    JobRequest: # from common/spec_table.c\n" + lines
+    return f"    {name}: # from common/spec_table.c\n" + lines
 
 
 def main():
-    text, found = SECTION.subn(lambda _: section(generated()), OPENAPI.read_text())
-    if found != 1:
-        sys.exit("openapi.yaml: no section JobRequest")
+    text = OPENAPI.read_text()
+    for name, schema in generated().items():
+        pattern = re.compile(SECTION.format(name), re.DOTALL | re.MULTILINE)
+        text, found = pattern.subn(lambda _, name=name, schema=schema: section(name, schema), text)
+        if found != 1:
+            sys.exit(f"openapi.yaml: no section {name}")
     OPENAPI.write_text(text)
 
 

@@ -393,7 +393,7 @@ static void test_digest_ignores_what_changes_no_result(void **state)
 
 static void test_schema_has_every_field(void **state)
 {
-	json_t *schema = spec_schema(), *properties = json_object_get(schema, "properties"), *epochs;
+	json_t *schema = spec_schema(SPEC_FINE_TUNING), *properties = json_object_get(schema, "properties"), *epochs;
 
 	epochs = json_object_get(
 		json_object_get(json_object_get(properties, "hyperparameters"), "properties"), "n_epochs");
