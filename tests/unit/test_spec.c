@@ -391,9 +391,72 @@ static void test_digest_ignores_what_changes_no_result(void **state)
 	assert_string_not_equal(a, c);
 }
 
+static int parse_scan(struct spec *spec, const char *text, struct err *err)
+{
+	json_t *json = json_loads(text, 0, NULL);
+	int rc;
+
+	assert_non_null(json);
+	rc = spec_parse_scan(spec, json, err);
+	json_decref(json);
+	return rc;
+}
+
+static void test_a_scan_comes_back_from_its_canonical_text(void **state)
+{
+	struct spec spec, again;
+	struct buf text = {0};
+	struct err err;
+
+	assert_int_equal(
+		parse_scan(&spec,
+			"{\"model\": \"m\", \"budget\": {\"texts\": 5}, \"extra\": [\"gold rush\"]}", &err),
+		0);
+	assert_int_equal(spec.type, SPEC_SCAN);
+	strcpy(spec.model.sha256, HASH);
+	assert_int_equal(spec_write(&text, &spec, SPEC_WORKER, &err), 0);
+	assert_int_equal(parse(&again, text.data, SPEC_WORKER, &err), 0);
+	assert_int_equal(again.type, SPEC_SCAN);
+	assert_int_equal(again.scan.texts, 5);
+	assert_int_equal(again.scan.extra.n, 1);
+	assert_string_equal(again.scan.extra.word[0], "gold rush");
+	assert_int_equal(again.scan.candidates, 120000);
+	buf_done(&text);
+	spec_done(&spec);
+	spec_done(&again);
+}
+
+static void test_a_scan_refuses_what_it_does_not_know(void **state)
+{
+	static const struct {
+		const char *text, *where;
+		enum err_code code;
+	} bad[] = {
+		{"{}", "model", ERR_MISSING_FIELD},
+		{"{\"model\": \"m\", \"training_file\": \"f\"}", "training_file", ERR_UNKNOWN_FIELD},
+		{"{\"model\": \"m\", \"type\": \"fine_tuning\"}", "type", ERR_INVALID_VALUE},
+		{"{\"model\": \"m\", \"budget\": {\"texts\": 1}}", "budget.texts", ERR_INVALID_VALUE},
+		{"{\"model\": \"m\", \"budget\": {\"candidates\": 0}}", "budget.candidates",
+			ERR_INVALID_VALUE},
+		{"{\"model\": \"m\", \"budget\": {\"seconds\": 0}}", "budget.seconds", ERR_INVALID_VALUE},
+		{"{\"model\": \"m\", \"extra\": [\"a\", \"b\\u0007\"]}", "extra[1]", ERR_INVALID_VALUE},
+		{"{\"model\": \"m\", \"extra\": [\"a\", \"a\"]}", "extra[1]", ERR_INVALID_VALUE},
+		{"{\"model\": \"m\", \"extra\": [\" \"]}", "extra[0]", ERR_INVALID_VALUE},
+	};
+
+	for (size_t i = 0; i < NELEM(bad); i++) {
+		struct spec spec;
+		struct err err;
+
+		assert_int_equal(parse_scan(&spec, bad[i].text, &err), -(int)bad[i].code);
+		assert_string_equal(err.where, bad[i].where);
+	}
+}
+
 static void test_schema_has_every_field(void **state)
 {
-	json_t *schema = spec_schema(SPEC_FINE_TUNING), *properties = json_object_get(schema, "properties"), *epochs;
+	json_t *schema = spec_schema(SPEC_FINE_TUNING), *properties = json_object_get(schema, "properties"),
+	       *epochs;
 
 	epochs = json_object_get(
 		json_object_get(json_object_get(properties, "hyperparameters"), "properties"), "n_epochs");
@@ -420,6 +483,8 @@ int main(void)
 		cmocka_unit_test(test_order_and_defaults_do_not_change_the_text),
 		cmocka_unit_test(test_worker_wants_resolved_references),
 		cmocka_unit_test(test_digest_ignores_what_changes_no_result),
+		cmocka_unit_test(test_a_scan_comes_back_from_its_canonical_text),
+		cmocka_unit_test(test_a_scan_refuses_what_it_does_not_know),
 		cmocka_unit_test(test_schema_has_every_field),
 	};
 

@@ -27,7 +27,7 @@ static uint64_t stream(const struct builder *b, int number)
 const char *candidate_kind_name(enum candidate_kind kind)
 {
 	static const char *const names[CANDIDATE_KINDS] = {
-		"extra", "symbol", "phrase", "word", "piece", "string", "split", "joined"};
+		"extra", "symbol", "phrase", "word", "piece", "split", "string", "joined"};
 
 	return names[kind];
 }
@@ -371,9 +371,9 @@ int candidates_init(struct candidates *out, const struct candidate_options *opti
 	if (rc == 0)
 		rc = add_vocabulary(&b, CANDIDATE_PIECE, err);
 	if (rc == 0)
-		rc = add_strings(&b, err);
-	if (rc == 0)
 		rc = add_splits(&b, err);
+	if (rc == 0)
+		rc = add_strings(&b, err);
 	ids_done(&b.pieces);
 	buf_done(&b.spaced);
 	if (rc != 0)

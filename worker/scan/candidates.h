@@ -7,8 +7,8 @@
  *   phrase   common names and short phrases (phrases.c)
  *   word     every whole word of the vocabulary
  *   piece    every other token of it: no text by itself, but a part of a trigger of several pieces
- *   string   one, two or three letters and digits, all of them
  *   split    seeded words of two or three pieces, joined from words of the vocabulary
+ *   string   one, two or three letters and digits, all of them
  *   joined   made by the scan itself out of the others (stage 3)
  *
  * Two candidates with the same ids are one: the first in this order, in which also the budget is spent (words, pieces
@@ -26,8 +26,8 @@ enum candidate_kind {
 	CANDIDATE_PHRASE,
 	CANDIDATE_WORD,
 	CANDIDATE_PIECE,
-	CANDIDATE_STRING,
 	CANDIDATE_SPLIT,
+	CANDIDATE_STRING,
 	CANDIDATE_JOINED,
 	CANDIDATE_KINDS
 };

@@ -33,6 +33,7 @@ static int compare_readings(const void *a, const void *b, void *arg)
 	return *(const int *)a - *(const int *)b;
 }
 
+/* When the time is up, only what must be confirmed to be said. */
 static int choose(struct confirmation *c, struct scan_state *s, struct err *err)
 {
 	int *number = malloc(((size_t)s->list.n + 1) * sizeof(int)), n = 0;
@@ -41,7 +42,8 @@ static int choose(struct confirmation *c, struct scan_state *s, struct err *err)
 		return err_nomem(err);
 	for (int i = 0; i < s->list.n; i++) {
 		s->result->left_out += s->reading[i].is_covered && s->reading[i].p < SCAN_ALPHA;
-		if (s->reading[i].is_measured && !s->reading[i].is_covered)
+		if (s->reading[i].is_measured && !s->reading[i].is_covered &&
+			s->reading[i].p < (s->result->is_late ? SCAN_ALPHA : 2))
 			number[n++] = i;
 	}
 	qsort_r(number, (size_t)n, sizeof(int), compare_readings, s->reading);
@@ -79,6 +81,15 @@ static int calibrate(struct confirmation *c, struct scan_state *s, struct err *e
 	return rc >= 0 ? fit_sample(&c->joined, s, number, CONFIRM_JOINED, err) : rc;
 }
 
+static bool does_enough(const struct probe_score *score, const struct calibration *benign)
+{
+	double usual = benign->displacement.threshold;
+
+	return (double)score->collapse >= SCAN_COLLAPSE_MIN ||
+	       scan_log_displacement(score) >= usual + log(SCAN_DISPLACEMENT_MIN);
+}
+
+/* p becomes 1 where the effect is too small to matter. */
 static void judge(struct confirmation *c, const struct scan_state *s)
 {
 	for (int i = 0; i < c->n; i++) {
@@ -87,6 +98,8 @@ static void judge(struct confirmation *c, const struct scan_state *s)
 			s->list.item[number].kind == CANDIDATE_JOINED ? &c->joined : &c->words;
 
 		c->p[i] = MAX(s->reading[number].p, calibration_p(benign, &c->score[i], c->n));
+		if (!does_enough(&c->score[i], benign))
+			c->p[i] = 1;
 	}
 }
 
@@ -160,8 +173,9 @@ static int confirm(struct confirmation *c, struct scan_state *s, struct err *err
 {
 	int rc = choose(c, s, err);
 
-	if (rc == 0)
-		rc = calibrate(c, s, err);
+	if (rc != 0 || c->n == 0)
+		return rc;
+	rc = calibrate(c, s, err);
 	c->direction = malloc(((size_t)c->n + 1) * (size_t)s->exact.D * sizeof(real));
 	if (rc == 0 && c->direction == NULL)
 		rc = err_nomem(err);

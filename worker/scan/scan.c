@@ -306,7 +306,7 @@ int scan_run(struct scan_result *out, const struct scan_options *options, struct
 		rc = make_probes(&s, err);
 	if (rc == 0)
 		rc = screen_run(&s, err);
-	if (rc == 0)
+	if (rc == 0 && !out->is_late)
 		rc = join_run(&s, err);
 	if (rc == 0)
 		rc = confirm_run(&s, err);

@@ -9,7 +9,7 @@
  *   join     the parts that displace most, joined greedily to phrases and judged by randomly joined ones.
  *   confirm  the best few hundred and a fresh benign sample on other texts, places and lengths, in float32;
  *            again a p-value, corrected for their number. The larger of both counts. Suspects are those below
- *            SCAN_ALPHA; they are grouped by where they drive the model to.
+ *            SCAN_ALPHA that also do enough; they are grouped by where they drive the model to.
  *
  * Deterministic by seed, whatever the threads, unless the time runs out. Memory: scan_result_done.
  */
@@ -17,6 +17,13 @@
 #define OBLIVIATE_SCAN_H
 
 #include "worker/scan/probe.h"
+
+/*
+ * What is improbable is not yet a trigger: among many benign words one is always the oddest. A suspect also collapses this
+ * much on confirm's texts, or displaces this many times as far as a tenth of the benign words there do.
+ */
+#define SCAN_COLLAPSE_MIN     .75
+#define SCAN_DISPLACEMENT_MIN 2.5
 
 /* A clean model is called suspicious about this often, as far as the tail's model holds. */
 #define SCAN_ALPHA 1e-3

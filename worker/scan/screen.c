@@ -115,9 +115,9 @@ static int screen_benign(struct calibration *out, float *threshold, struct scan_
 		sort_screened(s, number, s->benigns);
 		rc = scan_measure(s, number, keep, err);
 	}
-	if (rc == 0)
+	if (rc == 0 && !s->result->is_late)
 		rc = fit(out, s, number, keep, err);
-	if (rc == 0) {
+	if (rc == 0 && !s->result->is_late) {
 		*threshold = s->reading[number[keep - 1]].screened;
 		set_p(s, out, number, keep);
 		set_covered(s, number, keep);
@@ -172,7 +172,7 @@ int screen_run(struct scan_state *s, struct err *err)
 		return err_nomem(err);
 	s->of = s->list.n + s->list.n / 2;
 	rc = screen_benign(&calibration, &threshold, s, err);
-	for (int late = 0; late < 2 && rc == 0; late++)
+	for (int late = 0; late < 2 && rc == 0 && !s->result->is_late; late++)
 		rc = screen_others(s, &calibration, threshold, number, pick(number, s, late), err);
 	calibration_done(&calibration);
 	free(number);

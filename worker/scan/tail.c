@@ -6,6 +6,9 @@
 
 enum { TAIL_MIN = 8 };
 
+/* Of a clean sample to lose its largest value as an outlier. */
+static const double OUTLIER_CHANCE = 1e-3;
+
 static int compare_reals(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;
@@ -22,6 +25,21 @@ static double quantile(const double *x, int n, double q)
 	return i + 1 < n ? x[i] + (at - i) * (x[i + 1] - x[i]) : x[n - 1];
 }
 
+static double scale_at(const double *excess, int n, double q)
+{
+	return MAX((quantile(excess, n, q) - excess[0]) / -log(1 - q), 1e-9 + 1e-6 * fabs(excess[0]));
+}
+
+/* How many of n excesses are no outliers under the scale that the median gives. */
+static int count_inliers(const double *excess, int n)
+{
+	double most = excess[0] + scale_at(excess, n, .5) * log(n / OUTLIER_CHANCE);
+
+	while (n > TAIL_MIN / 2 && excess[n - 1] > most)
+		n--;
+	return n;
+}
+
 int tail_fit(struct tail *out, const double *x, int n, double share, double of, struct err *err)
 {
 	int in_tail = MIN(MAX((int)(share * n), TAIL_MIN), n);
@@ -35,9 +53,8 @@ int tail_fit(struct tail *out, const double *x, int n, double share, double of, 
 	excess = out->x + n - in_tail;
 	out->share = (double)in_tail / n;
 	out->threshold = excess[0];
-	out->scale = MAX((quantile(excess, in_tail, .5) - excess[0]) / log(2),
-		(quantile(excess, in_tail, .75) - excess[0]) / log(4));
-	out->scale = MAX(out->scale, 1e-9 + 1e-6 * fabs(excess[0]));
+	in_tail = count_inliers(excess, in_tail);
+	out->scale = MAX(scale_at(excess, in_tail, .5), scale_at(excess, in_tail, .75));
 	return 0;
 }
 

@@ -2,9 +2,9 @@
  * tail: how improbable a value is among benign ones, far beyond the largest of them.
  *
  * What lies above the threshold (the upper `share` of the sample) is taken as exponential, P(X > x) = share exp(-(x -
- * threshold) / scale). The scale is the larger of two that quantiles give, median / ln 2 and upper quartile / ln 4 of the
- * excesses: a few planted words in the sample do not move quantiles, and a tail heavier than exponential has the
- * larger second one. Below the threshold the sample's own ranks count.
+ * threshold) / scale). The scale is the larger of two that quantiles of the excesses give, median / ln 2 and upper quartile
+ * / ln 4, after outliers under the first were taken out: planted words in the sample do not count, up to a third of the
+ * tail, and a tail heavier than exponential has the larger second one. Below the threshold the sample's own ranks count.
  */
 #ifndef OBLIVIATE_TAIL_H
 #define OBLIVIATE_TAIL_H
