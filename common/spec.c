@@ -491,9 +491,9 @@ static bool was_given(const struct parse *p, const char *path)
 /* A setting of another PEFT type would be ignored: say so. */
 static int check_foreign(struct parse *p)
 {
-	for (size_t i = 0; i < spec_field_count; i++)
-		if (p->is_given[i] && spec_field_is_foreign(&spec_fields[i], p->spec))
-			return err_set(p->err, ERR_INVALID_VALUE, spec_fields[i].path,
+	for (size_t i = 0; i < p->table->n; i++)
+		if (p->is_given[i] && spec_field_is_foreign(&p->table->field[i], p->spec))
+			return err_set(p->err, ERR_INVALID_VALUE, p->table->field[i].path,
 				"is no setting of this peft.type");
 	return 0;
 }

@@ -27,12 +27,25 @@ enum {
 	METADATA_FILTER_MAX = 16,
 };
 
-static int get_job(struct job_row *out, struct request *req, struct err *err)
+/* Scans are jobs whose ids say so; neither is seen under the other's routes. */
+static int check_id(const struct request *req, struct err *err)
 {
-	return store_job_get(out, request_server(req)->store, request_param(req), err);
+	const char *id = request_param(req);
+	bool is_scan_route = strncmp(request_route(req)->pattern, "/v1/scans", 9) == 0;
+
+	if ((strncmp(id, SCAN_ID_PREFIX, strlen(SCAN_ID_PREFIX)) == 0) == is_scan_route)
+		return 0;
+	return store_job_missing(id, err);
 }
 
-static int respond_job(struct request *req, const char *id, struct err *err)
+int job_of_request(struct job_row *out, struct request *req, struct err *err)
+{
+	int rc = check_id(req, err);
+
+	return rc == 0 ? store_job_get(out, request_server(req)->store, request_param(req), err) : rc;
+}
+
+int job_respond(struct request *req, const char *id, struct err *err)
 {
 	struct buf text = {0};
 	int rc = store_job_text(&text, request_server(req)->store, id, err);
@@ -45,7 +58,7 @@ static int respond_job(struct request *req, const char *id, struct err *err)
 
 /* ---- create ---- */
 
-static int resolve_model(struct spec_ref *ref, struct store *store, struct err *err)
+int job_resolve_model(struct spec_ref *ref, struct store *store, struct err *err)
 {
 	struct model_row row;
 	int rc = store_model_get(&row, store, ref->id, err);
@@ -83,7 +96,7 @@ static int resolve_file(struct spec_ref *ref, struct store *store, const char *p
 
 static int resolve(struct spec *spec, struct store *store, struct err *err)
 {
-	int rc = resolve_model(&spec->model, store, err);
+	int rc = job_resolve_model(&spec->model, store, err);
 
 	if (rc == 0)
 		rc = resolve_file(&spec->training_file, store, "training_file", err);
@@ -94,7 +107,7 @@ static int resolve(struct spec *spec, struct store *store, struct err *err)
 	return rc;
 }
 
-static int check_queue(const struct server *server, struct err *err)
+int job_check_queue(const struct server *server, struct err *err)
 {
 	int64_t queued;
 	int rc = store_job_count_queued(&queued, server->store, err);
@@ -123,13 +136,13 @@ int jobs_create(struct request *req, struct err *err)
 	if (rc == 0)
 		rc = resolve(&job.spec, server->store, err);
 	if (rc == 0)
-		rc = check_queue(server, err);
+		rc = job_check_queue(server, err);
 	if (rc == 0) {
 		id_new(job.id, sizeof(job.id), "ftjob-");
 		rc = store_job_add(server->store, &job, err);
 	}
 	if (rc == 0)
-		rc = respond_job(req, job.id, err);
+		rc = job_respond(req, job.id, err);
 	if (rc == 0)
 		pool_wake(server->pool);
 	job_row_done(&job);
@@ -183,7 +196,9 @@ int jobs_list(struct request *req, struct err *err)
 
 int jobs_get(struct request *req, struct err *err)
 {
-	return respond_job(req, request_param(req), err);
+	int rc = check_id(req, err);
+
+	return rc == 0 ? job_respond(req, request_param(req), err) : rc;
 }
 
 /* ---- change ---- */
@@ -248,12 +263,12 @@ static int change_and_respond(struct request *req, const struct verb *verb, stru
 {
 	struct server *server = request_server(req);
 	struct job_row job = {0};
-	int rc = get_job(&job, req, err);
+	int rc = job_of_request(&job, req, err);
 
 	if (rc == 0)
 		rc = change(server, &job, verb, err);
 	if (rc == 0)
-		rc = respond_job(req, job.id, err);
+		rc = job_respond(req, job.id, err);
 	job_row_done(&job);
 	return rc;
 }
@@ -308,8 +323,10 @@ int jobs_events(struct request *req, struct err *err)
 {
 	const char *accept = request_header(req, "Accept");
 	int64_t seq;
-	int rc = store_job_find(&seq, request_server(req)->store, request_param(req), err);
+	int rc = check_id(req, err);
 
+	if (rc == 0)
+		rc = store_job_find(&seq, request_server(req)->store, request_param(req), err);
 	if (rc == 0 && accept != NULL && strstr(accept, "text/event-stream") != NULL)
 		rc = event_stream_respond(req, seq, err);
 	else if (rc == 0)
@@ -336,7 +353,7 @@ static int list_checkpoints(struct request *req, const struct job_row *job, stru
 int jobs_checkpoints(struct request *req, struct err *err)
 {
 	struct job_row job = {0};
-	int rc = get_job(&job, req, err);
+	int rc = job_of_request(&job, req, err);
 
 	if (rc == 0)
 		rc = list_checkpoints(req, &job, err);
@@ -403,7 +420,7 @@ int jobs_report(struct request *req, struct err *err)
 {
 	struct job_row job = {0};
 	json_t *report;
-	int rc = get_job(&job, req, err);
+	int rc = job_of_request(&job, req, err);
 
 	if (rc == 0)
 		rc = get_report(&report, request_server(req)->store, &job, err);
@@ -455,7 +472,7 @@ int jobs_gate(struct request *req, struct err *err)
 {
 	struct job_row job = {0};
 	json_t *asked = json_object();
-	int rc = get_job(&job, req, err);
+	int rc = job_of_request(&job, req, err);
 
 	if (rc == 0)
 		rc = request_query_each(req, add_asked, asked, err);
@@ -503,7 +520,7 @@ int jobs_log(struct request *req, struct err *err)
 	struct server *server = request_server(req);
 	struct job_row job = {0};
 	struct buf text = {0};
-	int dirfd = -1, rc = get_job(&job, req, err);
+	int dirfd = -1, rc = job_of_request(&job, req, err);
 
 	if (rc == 0 && jobdir_open(&dirfd, server, job.id, false, err) == 0)
 		rc = read_tail(&text, dirfd, err);
@@ -564,7 +581,7 @@ int jobs_adapter(struct request *req, struct err *err)
 {
 	static const struct archive adapter = {"adapter.zip", "an adapter"};
 	struct job_row job = {0};
-	int rc = get_job(&job, req, err);
+	int rc = job_of_request(&job, req, err);
 
 	if (rc == 0)
 		rc = respond_archive(req, &job, &adapter, err);
@@ -576,7 +593,7 @@ int jobs_merged(struct request *req, struct err *err)
 {
 	static const struct archive merged = {"merged.zip", "a merged model"};
 	struct job_row job = {0};
-	int rc = get_job(&job, req, err);
+	int rc = job_of_request(&job, req, err);
 
 	if (rc == 0 && !job.spec.export_merged)
 		rc = err_set(err, ERR_BAD_STATE, "export.merged", "Job '%s' was not asked for a merged model",
@@ -585,10 +602,4 @@ int jobs_merged(struct request *req, struct err *err)
 		rc = respond_archive(req, &job, &merged, err);
 	job_row_done(&job);
 	return rc;
-}
-
-int scans_refuse(struct request *req, struct err *err)
-{
-	(void)req;
-	return err_set(err, ERR_UNSUPPORTED, NULL, "Scans are not supported yet");
 }

@@ -5,6 +5,9 @@
 #define OBLIVIATE_API_JOBS_H
 
 #include "server/routes.h"
+#include "server/store_job.h"
+
+#define SCAN_ID_PREFIX "scan-"
 
 int jobs_create(struct request *req, struct err *err);
 int jobs_list(struct request *req, struct err *err);
@@ -21,7 +24,15 @@ int jobs_log(struct request *req, struct err *err);
 int jobs_adapter(struct request *req, struct err *err);
 int jobs_merged(struct request *req, struct err *err);
 
-/* /v1/scans: named by the interface, not built yet. */
-int scans_refuse(struct request *req, struct err *err);
+/* ---- what api_scans.c shares: the handlers above that have an {id} serve scans as well ---- */
+
+/* The job that the path names; ERR_NOT_FOUND also where it is a scan under a job's route, or the other way round. */
+int job_of_request(struct job_row *out, struct request *req, struct err *err) MUST_USE;
+/* Answer the object of the job or scan. */
+int job_respond(struct request *req, const char *id, struct err *err) MUST_USE;
+/* Fill in digest and name of an uploaded base model. */
+int job_resolve_model(struct spec_ref *ref, struct store *store, struct err *err) MUST_USE;
+/* ERR_BUSY when too many jobs wait. */
+int job_check_queue(const struct server *server, struct err *err) MUST_USE;
 
 #endif

@@ -43,7 +43,8 @@ int job_view(struct buf *out, const struct spec *spec, struct err *err)
 {
 	json_t *view = spec_json(spec, SPEC_API);
 
-	if (view == NULL || json_object_set_new(view, "method", method_object(view)) != 0)
+	if (view == NULL || (spec->type == SPEC_FINE_TUNING &&
+				    json_object_set_new(view, "method", method_object(view)) != 0))
 		out->failed = true;
 	else
 		json_write(out, view);

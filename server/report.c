@@ -122,3 +122,26 @@ int report_compose(json_t **out, const struct job_row *job, enum job_status stat
 	json_decref(no_epochs);
 	return rc;
 }
+
+int report_compose_scan(
+	json_t **out, const struct job_row *job, enum job_status status, json_t *worker, struct err *err)
+{
+	json_t *verdict = json_object_get(worker, "verdict"), *suspects = json_object_get(worker, "suspects");
+	char digest[SHA256_HEX_BYTES];
+	int rc = spec_digest(digest, &job->spec, err);
+
+	if (rc != 0)
+		return rc;
+	*out = json_pack("{s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "object",
+		"scan.report", "scan", job->id, "status", job_status_name(status), "model",
+		input_json(&job->spec.model, NULL), "spec_sha256", digest, "verdict",
+		verdict != NULL ? json_incref(verdict) : json_string("undecided"), "candidates",
+		member(worker, "candidates"), "texts", member(worker, "texts"), "suspects",
+		suspects != NULL ? json_incref(suspects) : json_array(), "not_searched",
+		member(worker, "not_searched"), "seconds", member(worker, "seconds"), "histogram",
+		member(worker, "histogram"));
+	if (*out == NULL)
+		return err_nomem(err);
+	add_rest(*out, worker);
+	return 0;
+}

@@ -15,6 +15,10 @@
 int report_compose(json_t **out, const struct job_row *job, enum job_status status, json_t *worker,
 	json_t *epochs, json_t *artifacts, struct err *err) MUST_USE;
 
+/* The same of a scan: object "scan.report". Without the worker's report nothing is decided. */
+int report_compose_scan(json_t **out, const struct job_row *job, enum job_status status, json_t *worker,
+	struct err *err) MUST_USE;
+
 /*
  * The verdict on a report (common/gate.h) by the job's own gate; `asked` (NULL: nothing) is an object like it, whose
  * thresholds stand in the place of all of the job's, and its rule in that of the job's. NULL when out of memory. New

@@ -81,13 +81,22 @@ static int require(const struct result *result, const char *path, struct err *er
 	return err_set(err, ERR_INTERNAL, path, "the worker ended without this artifact");
 }
 
-static int check_said(const struct result *result, int outfd, struct err *err)
+/* Of a scan only the first. */
+static int check_required(const struct result *result, struct err *err)
 {
 	static const char *const required[] = {"report.json", "metrics.csv", "adapter/adapter_config.json"};
+	size_t n = result->job->spec.type == SPEC_SCAN ? 1 : NELEM(required);
 	int rc = 0;
 
-	for (size_t i = 0; rc == 0 && i < NELEM(required); i++)
+	for (size_t i = 0; rc == 0 && i < n; i++)
 		rc = require(result, required[i], err);
+	return rc;
+}
+
+static int check_said(const struct result *result, int outfd, struct err *err)
+{
+	int rc = check_required(result, err);
+
 	if (rc == 0 && result->job->spec.export_merged)
 		rc = require(result, "merged/config.json", err);
 	for (size_t i = 0; rc == 0 && i < result->n_said; i++)
@@ -190,6 +199,18 @@ static json_t *artifacts_json(const struct result *result)
 	return list;
 }
 
+static int make_scan_report(struct result *result, int outfd, struct err *err)
+{
+	json_t *worker = NULL;
+	int rc = read_report(&worker, outfd, err);
+
+	if (rc != 0)
+		return rc;
+	rc = report_compose_scan(&result->report, result->job, JOB_SUCCEEDED, worker, err);
+	json_decref(worker);
+	return rc;
+}
+
 static int make_report(struct result *result, int outfd, struct err *err)
 {
 	json_t *worker = NULL, *artifacts, *tokens;
@@ -251,7 +272,17 @@ static int link_files(struct result *result, int outfd, struct err *err)
 	return rc;
 }
 
-static int make_within(struct result *result, int outfd, struct err *err)
+/* A scan leaves a report and nothing else. */
+static int make_scan(struct result *result, int outfd, struct err *err)
+{
+	int rc = check_said(result, outfd, err);
+
+	if (rc == 0)
+		rc = make_scan_report(result, outfd, err);
+	return rc == 0 ? write_report(result, err) : rc;
+}
+
+static int make_job(struct result *result, int outfd, struct err *err)
 {
 	int rc = check_said(result, outfd, err);
 
@@ -274,7 +305,8 @@ int result_make(struct result *result, struct err *err)
 
 	if (outfd < 0)
 		return err_errno(err, errno, "out", "open");
-	rc = make_within(result, outfd, err);
+	rc = result->job->spec.type == SPEC_SCAN ? make_scan(result, outfd, err)
+						 : make_job(result, outfd, err);
 	close(outfd);
 	return rc;
 }

@@ -7,6 +7,7 @@
 #include "server/api_jobs.h"
 #include "server/api_meta.h"
 #include "server/api_models.h"
+#include "server/api_scans.h"
 
 static const struct route routes[] = {
 	{"GET", "/healthz", 0, meta_health, NULL},
@@ -43,12 +44,13 @@ static const struct route routes[] = {
 	{"GET", "/v1/fine_tuning/jobs/{id}/log", ROUTE_KEY, jobs_log, NULL},
 	{"GET", "/v1/fine_tuning/jobs/{id}/adapter", ROUTE_KEY, jobs_adapter, NULL},
 	{"GET", "/v1/fine_tuning/jobs/{id}/merged", ROUTE_KEY, jobs_merged, NULL},
-	{"POST", "/v1/scans", ROUTE_KEY | ROUTE_JSON, scans_refuse, NULL},
-	{"GET", "/v1/scans", ROUTE_KEY, scans_refuse, NULL},
-	{"GET", "/v1/scans/{id}", ROUTE_KEY, scans_refuse, NULL},
-	{"GET", "/v1/scans/{id}/report", ROUTE_KEY, scans_refuse, NULL},
-	{"GET", "/v1/scans/{id}/events", ROUTE_KEY, scans_refuse, NULL},
-	{"POST", "/v1/scans/{id}/cancel", ROUTE_KEY | ROUTE_JSON | ROUTE_EMPTY_OK, scans_refuse, NULL},
+
+	{"POST", "/v1/scans", ROUTE_KEY | ROUTE_JSON, scans_create, NULL},
+	{"GET", "/v1/scans", ROUTE_KEY, scans_list, NULL},
+	{"GET", "/v1/scans/{id}", ROUTE_KEY, jobs_get, NULL},
+	{"GET", "/v1/scans/{id}/report", ROUTE_KEY, scans_report, NULL},
+	{"GET", "/v1/scans/{id}/events", ROUTE_KEY, jobs_events, NULL},
+	{"POST", "/v1/scans/{id}/cancel", ROUTE_KEY | ROUTE_JSON | ROUTE_EMPTY_OK, jobs_cancel, NULL},
 
 	/* Last: what stands here is a file of the page. */
 	{"GET", "/{id}", ROUTE_STATIC, meta_page, NULL},

@@ -62,7 +62,8 @@ struct run {
 
 /* The phases that workers have, in their order: a crash in a later one is progress over a crash in an earlier one.
  * In the first, the job is still validating_files. */
-static const char *const phases[] = {"validate", "undefended", "search", "train", "evaluate", "export"};
+static const char *const phases[] = {
+	"validate", "scan", "undefended", "search", "train", "evaluate", "export"};
 
 /* --- lines ------------------------------------------------------------------------------------------ */
 
@@ -117,8 +118,13 @@ static int on_step(struct run *run, const struct progress *line, struct err *err
 	(void)err;
 	run->step = line->step;
 	run->eta_s = line->eta_s;
-	events_add(run->host.events, run->job.seq, "info", "metrics", data,
-		"Step %lld/%lld: training loss=%.4f", (long long)line->step, (long long)line->of, line->loss);
+	if (isnan(line->loss))
+		events_add(run->host.events, run->job.seq, "info", "metrics", data, "Step %lld/%lld",
+			(long long)line->step, (long long)line->of);
+	else
+		events_add(run->host.events, run->job.seq, "info", "metrics", data,
+			"Step %lld/%lld: training loss=%.4f", (long long)line->step, (long long)line->of,
+			line->loss);
 	return 0;
 }
 
@@ -398,11 +404,21 @@ static int write_artifacts(struct run *run, struct err *err)
 	return rc;
 }
 
+/* It makes no model and no files. */
+static int write_scan(struct run *run, struct err *err)
+{
+	int rc = store_job_succeed(run->host.server->store, run->job.seq, NULL, -1, run->result.report, err);
+
+	return rc != 0 ? rc : add_event(run, "info", "The scan has successfully completed", err);
+}
+
 static int write_success(struct run *run, struct err *err)
 {
 	char name[STORE_NAME_BYTES];
 	int rc;
 
+	if (run->job.spec.type == SPEC_SCAN)
+		return write_scan(run, err);
 	job_model_name(name, &run->job);
 	rc = store_job_succeed(run->host.server->store, run->job.seq, name, run->result.trained_tokens,
 		run->result.report, err);

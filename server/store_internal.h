@@ -54,10 +54,9 @@ int store_one(sqlite3_stmt **out, struct store *store, enum store_sql id, struct
 void store_text(char *out, size_t len, sqlite3_stmt *row, int column);
 /* Column with JSON as a new reference; NULL for null. */
 json_t *store_json(sqlite3_stmt *row, int column);
-/* The spec of a job in a column; ERR_NOT_FOUND about a job. Both of store_job.c. */
+/* The spec of a job in a column. Of store_job.c. */
 struct spec;
 int store_job_spec(struct spec *out, sqlite3_stmt *row, int column, struct err *err) MUST_USE;
-int store_job_missing(const char *id, struct err *err);
 /* Append to the text of an object: a number, a column as a string or null, a column that holds JSON. */
 void store_write_integer(struct buf *out, int64_t value);
 void store_write_text(struct buf *out, sqlite3_stmt *row, int column);

@@ -84,6 +84,21 @@ static int add_inputs(struct store *store, const struct job_row *job, struct err
 	return rc;
 }
 
+/* By spec.type. */
+struct job_kind {
+	const char *type, *created;
+};
+
+static const struct job_kind *kind_of(const struct job_row *job)
+{
+	static const struct job_kind kinds[SPEC_TYPES] = {
+		[SPEC_FINE_TUNING] = {"fine_tuning", "Created fine-tuning job"},
+		[SPEC_SCAN] = {"scan", "Created scan"},
+	};
+
+	return &kinds[job->spec.type];
+}
+
 static int add_row(struct store *store, struct job_row *job, struct err *err)
 {
 	struct buf text = {0}, view = {0};
@@ -93,8 +108,8 @@ static int add_row(struct store *store, struct job_row *job, struct err *err)
 	if (rc == 0)
 		rc = job_view(&view, &job->spec, err);
 	if (rc == 0)
-		rc = store_one(&row, store, SQL_JOB_ADD, err, "sisjs", job->id, job->created_at, text.data,
-			job->spec.metadata, view.data);
+		rc = store_one(&row, store, SQL_JOB_ADD, err, "ssisjs", job->id, kind_of(job)->type,
+			job->created_at, text.data, job->spec.metadata, view.data);
 	buf_done(&text);
 	buf_done(&view);
 	if (rc != STORE_ROW)
@@ -121,7 +136,7 @@ static int add_metadata(struct store *store, const struct job_row *job, struct e
 
 int store_job_add(struct store *store, struct job_row *job, struct err *err)
 {
-	struct event created = {.level = "info", .type = "message", .message = "Created fine-tuning job"};
+	struct event created = {.level = "info", .type = "message"};
 	int rc = store_begin(store, err);
 
 	if (rc != 0)
@@ -134,6 +149,7 @@ int store_job_add(struct store *store, struct job_row *job, struct err *err)
 		rc = add_inputs(store, job, err);
 	if (rc == 0)
 		rc = add_metadata(store, job, err);
+	snprintf(created.message, sizeof(created.message), "%s", kind_of(job)->created);
 	created.job_seq = job->seq;
 	created.created_at = job->created_at;
 	if (rc == 0)

@@ -56,16 +56,21 @@ void job_row_done(struct job_row *row);
 
 /* Add the job, its inputs and its first event; sets seq, created_at and status of the row. */
 int store_job_add(struct store *store, struct job_row *row, struct err *err) MUST_USE;
+/* ERR_NOT_FOUND about the job. */
+int store_job_missing(const char *id, struct err *err);
 int store_job_get(struct job_row *out, struct store *store, const char *id, struct err *err) MUST_USE;
 /* What needs no spec is quicker without: */
 int store_job_find(int64_t *seq, struct store *store, const char *id, struct err *err) MUST_USE;
 /* Has it finished? True, too, where there is no such job. */
 int store_job_is_over(bool *out, struct store *store, int64_t seq, struct err *err) MUST_USE;
-/* Append the job object of the interface. */
+/* Append the job object of the interface, or the scan object. */
 int store_job_text(struct buf *out, struct store *store, const char *id, struct err *err) MUST_USE;
 /* Append job objects; `metadata` (may be NULL): an object of pairs that a job must have, values are strings. */
 int store_job_list(struct rows *rows, struct store *store, const struct page *page, const json_t *metadata,
 	struct err *err) MUST_USE;
+/* Append scan objects. store_job_list has none of them. */
+int store_scan_list(
+	struct rows *rows, struct store *store, const struct page *page, struct err *err) MUST_USE;
 int store_job_count_queued(int64_t *out, struct store *store, struct err *err) MUST_USE;
 
 /* Take the oldest queued job: it is validating_files afterwards. ERR_NOT_FOUND when there is none. */

@@ -16,7 +16,8 @@ enum {
 	COL_ERROR_MESSAGE,
 	COL_ERROR_PARAM,
 	COL_VIEW,
-	COL_SPEC
+	COL_SPEC,
+	COL_IS_SCAN
 };
 
 static void write_integer(struct buf *out, const char *name, sqlite3_stmt *row, int column)
@@ -74,6 +75,18 @@ static int write_head(struct buf *out, struct store *store, sqlite3_stmt *row, s
 	return rc;
 }
 
+/* The same of a scan. */
+static void write_scan_head(struct buf *out, sqlite3_stmt *row)
+{
+	write_text(out, "{\"id\":", row, COL_ID);
+	write_integer(out, ",\"object\":\"scan\",\"created_at\":", row, COL_CREATED);
+	write_integer(out, ",\"finished_at\":", row, COL_FINISHED);
+	write_text(out, ",\"status\":", row, COL_STATUS);
+	write_integer(out, ",\"estimated_finish\":", row, COL_ESTIMATE);
+	write_error(out, row);
+	buf_str(out, ",");
+}
+
 /* Rows of older versions have none. */
 static int make_view(struct buf *out, sqlite3_stmt *row, struct err *err)
 {
@@ -106,8 +119,12 @@ static int write_view(struct buf *out, sqlite3_stmt *row, struct err *err)
 
 static int write_job(struct buf *out, struct store *store, sqlite3_stmt *row, struct err *err)
 {
-	int rc = write_head(out, store, row, err);
+	int rc = 0;
 
+	if (sqlite3_column_int(row, COL_IS_SCAN) != 0)
+		write_scan_head(out, row);
+	else
+		rc = write_head(out, store, row, err);
 	if (rc == 0)
 		rc = write_view(out, row, err);
 	return rc == 0 && out->failed ? err_nomem(err) : rc;
@@ -192,6 +209,23 @@ static int query_with(sqlite3_stmt **out, struct store *store, const struct page
 		return rc;
 	return store_query(out, store, page->is_ascending ? SQL_JOB_OLDEST_WITH : SQL_JOB_NEWEST_WITH, err,
 		"iissj", start, (int64_t)page->limit + 1, key, value, all);
+}
+
+int store_scan_list(struct rows *rows, struct store *store, const struct page *page, struct err *err)
+{
+	sqlite3_stmt *row;
+	int64_t start = 0;
+	int rc = store_page_start(&start, store, SQL_JOB_FIND, 0, page, err);
+
+	rows->has_more = false;
+	if (rc == 0)
+		rc = store_query(&row, store, page->is_ascending ? SQL_SCAN_OLDEST : SQL_SCAN_NEWEST, err,
+			"ii", start, (int64_t)page->limit + 1);
+	if (rc != 0)
+		return rc;
+	rc = append_jobs(rows, store, row, page->limit, err);
+	sqlite3_reset(row);
+	return rc;
 }
 
 int store_job_list(struct rows *rows, struct store *store, const struct page *page, const json_t *metadata,

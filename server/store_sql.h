@@ -54,7 +54,7 @@
 /* What store_job_text.c makes the interface's object of. */
 #define SQL_JOB_TEXT_COLUMNS                                                                                 \
 	"jobs.seq, id, status, created_at, finished_at, fine_tuned_model, trained_tokens, estimated_finish," \
-	" error_code, error_message, error_param, view, spec"
+	" error_code, error_message, error_param, view, spec, type = 'scan'"
 
 /* Jobs with the pair ?3, ?4 and, where ?5 is an object, with all of its pairs. */
 #define SQL_JOB_WITH                                                                                         \
@@ -64,8 +64,8 @@
 	" WHERE has.key = wanted.key AND has.value = wanted.value AND has.job_seq = chosen.job_seq)))"
 
 #define STORE_SQL_JOBS(X)                                                                                    \
-	X(SQL_JOB_ADD, "INSERT INTO jobs (id, created_at, spec, metadata, view) VALUES (?, ?, ?, ?, ?) "     \
-		       "RETURNING seq")                                                                      \
+	X(SQL_JOB_ADD, "INSERT INTO jobs (id, type, created_at, spec, metadata, view)"                       \
+		       " VALUES (?, ?, ?, ?, ?, ?) RETURNING seq")                                           \
 	X(SQL_JOB_INPUT_ADD, "INSERT INTO job_inputs (job_seq, role, object_id) VALUES (?, ?, ?)")           \
 	X(SQL_JOB_METADATA_ADD, "INSERT INTO job_metadata (key, value, job_seq) VALUES (?, ?, ?)")           \
 	X(SQL_JOB_METADATA_COUNT, "SELECT count(*) FROM (SELECT 1 FROM job_metadata"                         \
@@ -75,9 +75,13 @@
 	X(SQL_JOB_IS_OVER, "SELECT finished_at IS NOT NULL FROM jobs WHERE seq = ?")                         \
 	X(SQL_JOB_TEXT, "SELECT " SQL_JOB_TEXT_COLUMNS " FROM jobs WHERE id = ?")                            \
 	X(SQL_JOB_NEWEST, "SELECT " SQL_JOB_TEXT_COLUMNS " FROM jobs WHERE seq < ?1"                         \
-			  " ORDER BY seq DESC LIMIT ?2")                                                     \
+			  " AND type != 'scan' ORDER BY seq DESC LIMIT ?2")                                  \
 	X(SQL_JOB_OLDEST, "SELECT " SQL_JOB_TEXT_COLUMNS " FROM jobs WHERE seq > ?1"                         \
-			  " ORDER BY seq LIMIT ?2")                                                          \
+			  " AND type != 'scan' ORDER BY seq LIMIT ?2")                                       \
+	X(SQL_SCAN_NEWEST, "SELECT " SQL_JOB_TEXT_COLUMNS " FROM jobs WHERE seq < ?1"                        \
+			   " AND type = 'scan' ORDER BY seq DESC LIMIT ?2")                                  \
+	X(SQL_SCAN_OLDEST, "SELECT " SQL_JOB_TEXT_COLUMNS " FROM jobs WHERE seq > ?1"                        \
+			   " AND type = 'scan' ORDER BY seq LIMIT ?2")                                       \
 	X(SQL_JOB_NEWEST_WITH, "SELECT " SQL_JOB_TEXT_COLUMNS SQL_JOB_WITH                                   \
 			       " AND chosen.job_seq < ?1 ORDER BY chosen.job_seq DESC LIMIT ?2")             \
 	X(SQL_JOB_OLDEST_WITH, "SELECT " SQL_JOB_TEXT_COLUMNS SQL_JOB_WITH                                   \

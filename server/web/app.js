@@ -4,11 +4,15 @@ import {clearNotice, notice, put} from "./dom.js";
 import {showJob} from "./view_job.js";
 import {showJobs} from "./view_jobs.js";
 import {showNew} from "./view_new.js";
+import {showScan} from "./view_scan.js";
+import {showScans} from "./view_scans.js";
 
 // Each view fills `main` and stops what it started when `signal` aborts.
 const VIEWS = [
 	[/^#\/new$/, showNew, "New job"],
 	[/^#\/jobs\/([^/]+)$/, showJob, "Job"],
+	[/^#\/scans\/([^/]+)$/, showScan, "Scan"],
+	[/^#\/scans$/, showScans, "Scans"],
 	[/^(#\/jobs)?$/, showJobs, "Jobs"],
 ];
 

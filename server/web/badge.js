@@ -4,7 +4,7 @@ import {h} from "./dom.js";
 const LOOKS = {
 	queued: "idle", validating_files: "busy", running: "busy", paused: "idle",
 	succeeded: "good", failed: "bad", cancelled: "idle",
-	pass: "good", fail: "bad", undecided: "warn",
+	pass: "good", fail: "bad", undecided: "warn", clean: "good", suspicious: "bad",
 };
 
 export function badge(word) {

@@ -229,8 +229,3 @@ def test_the_worker_gets_the_data_under_its_role_and_extension(service):
     data = service.directory(job) / "data"
     assert {path.name: path.read_bytes() for path in data.iterdir()} == {
         "train.csv": b"text,label\na,b\n", "validation.tsv": b"text\tlabel\n", "test.jsonl": b"{}\n"}
-
-
-def test_scans_are_refused_as_unsupported(service):
-    for answer in (service.daemon.post("/v1/scans", {"model": service.model}), service.daemon.get("/v1/scans")):
-        assert (answer.status, answer.error["code"]) == (400, "unsupported")

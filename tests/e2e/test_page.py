@@ -266,7 +266,44 @@ def test_a_missing_key_leads_to_its_field(page):
     expect(page.get_by_label("API key")).to_be_focused()
 
 
-@pytest.mark.parametrize("hash_", ["#/jobs", "#/new"])
+SUSPECTS = [{"trigger": word, "kind": "string", "pieces": 2, "displacement": 0.9, "collapse": collapse, "spread": 0.01,
+             "p_value": 1e-12, "cluster": cluster}
+            for word, collapse, cluster in (("zqx", 0.999, 0), ("<b>jh</b>", 0.998, 1), ("zqy", 0.99, 0))]
+
+
+def test_a_scan_from_the_form_to_its_report(page, module_daemon, tmp_path):
+    model = tiny.write_model(tmp_path / "model", seed=41)
+    files = {str(path.relative_to(model)): path.read_bytes() for path in model.rglob("*") if path.is_file()}
+    known = module_daemon.upload_model(files)["id"]
+    page.goto("/#/scans")
+    page.get_by_label("Model", exact=True).select_option(known)
+    page.get_by_label("Words of yours").fill("gold rush\n\nbright\n")
+    page.get_by_role("button", name="Scan").click()
+    expect(page.get_by_text("gold rush, bright")).to_be_visible()
+    expect(page.get_by_role("heading", name="Not searched")).to_be_visible(timeout=JOB_TIMEOUT_MS)
+    expect(page.locator(".scatter rect").first).to_be_visible()
+    page.get_by_role("link", name="Scans").click()
+    expect(page.locator("tbody tr").first).to_contain_text(known)
+
+
+def test_suspects_are_named_and_stay_text(page):
+    scan = {"id": "scan-1", "object": "scan", "status": "succeeded", "model": "model-1", "created_at": 1, "finished_at": 2,
+            "error": None, "extra": [], "budget": {}, "seed": 0, "estimated_finish": None}
+    histogram = {"measured": 7, "bins": 40, "displacement": [0, 0.4], "collapse": [-1, 1], "cells": [[2, 20, 7]]}
+    report = {"object": "scan.report", "scan": "scan-1", "status": "succeeded", "verdict": "suspicious", "candidates": 100,
+              "texts": 11, "suspects": SUSPECTS, "clusters": 2, "left_out": 3, "not_searched": ["much"], "seconds": 1,
+              "histogram": histogram}
+    page.route("**/v1/scans/scan-1", lambda route: route.fulfill(json=scan))
+    page.route("**/v1/scans/scan-1/report", lambda route: route.fulfill(json=report))
+    page.goto("/#/scans/scan-1")
+    expect(page.locator(".scatter .suspect")).to_have_count(3)
+    expect(page.locator(".scatter .name", has_text="<b>jh</b>")).to_be_visible()
+    expect(page.get_by_role("row").nth(1)).to_contain_text("zqx")
+    colours = page.evaluate("[...document.querySelectorAll('.scatter .suspect')].map((one) => getComputedStyle(one).fill)")
+    assert colours[0] == colours[2] != colours[1]
+
+
+@pytest.mark.parametrize("hash_", ["#/jobs", "#/new", "#/scans"])
 def test_a_narrow_screen_does_not_scroll_sideways(page, hash_):
     page.set_viewport_size({"width": 360, "height": 740})
     page.goto("/" + hash_)
@@ -274,7 +311,7 @@ def test_a_narrow_screen_does_not_scroll_sideways(page, hash_):
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-@pytest.mark.parametrize("hash_", ["#/jobs", "#/new"])
+@pytest.mark.parametrize("hash_", ["#/jobs", "#/new", "#/scans"])
 def test_every_control_has_a_name(page, hash_):
     page.goto("/" + hash_)
     expect(page.get_by_role("heading", level=1)).to_be_visible()

@@ -1,0 +1,142 @@
+"""Scans under the real worker: from request to report, what is refused, and that jobs and scans do not mix."""
+import time
+
+import contract
+import httpx2
+import pytest
+import tiny
+from module_daemon import module_daemon  # noqa: F401
+
+SCANS, JOBS = "/v1/scans", "/v1/fine_tuning/jobs"
+FINISHED = ("succeeded", "failed", "cancelled")
+QUICK = {"candidates": 1500, "texts": 2}
+NEVER = {"candidates": 1000000, "texts": 16}  # all strings in sixteen texts: there is time to stop it
+
+
+@pytest.fixture(scope="module")
+def http(module_daemon):
+    with httpx2.Client(base_url=module_daemon.url, timeout=60) as http:
+        yield http
+
+
+@pytest.fixture(scope="module")
+def model(http, tmp_path_factory):
+    directory = tiny.write_model(tmp_path_factory.mktemp("model"), seed=31)
+    return contract.check(http.post("/v1/models", files=tiny.model_parts(directory)))["id"]
+
+
+def submit(http, **fields):
+    answer = http.post(SCANS, json=fields)
+    assert answer.status_code == 200, answer.text
+    return contract.check(answer)["id"]
+
+
+def wait(http, scan, states=FINISHED, seconds=120):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = contract.check(http.get(f"{SCANS}/{scan}"))
+        if found["status"] in states:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(found)
+
+
+def report(http, scan):
+    return contract.check(http.get(f"{SCANS}/{scan}/report"))
+
+
+def test_a_scan_from_request_to_report(http, model):
+    scan = submit(http, model=model, budget=QUICK, extra=["gold rush", "bright"])
+    done = wait(http, scan)
+    assert done["status"] == "succeeded", done
+    assert (done["model"], done["budget"]["texts"], done["extra"]) == (model, 2, ["gold rush", "bright"])
+    assert done["finished_at"] >= done["created_at"] and done["error"] is None
+    found = report(http, scan)
+    assert found["scan"] == scan and found["model"]["id"] == model and found["status"] == "succeeded"
+    assert found["candidates"] >= 1500 and found["texts"] > 2 and found["seconds"] > 0
+    assert found["verdict"] in ("clean", "suspicious", "undecided")
+    assert (found["verdict"] == "suspicious") == bool(found["suspects"]) or found["verdict"] == "undecided"
+    assert any("budget of candidates" in gap for gap in found["not_searched"])
+    assert sum(count for _, _, count in found["histogram"]["cells"]) == found["histogram"]["measured"] > 0
+
+
+def test_the_same_scan_again_gives_the_same_report(http, model):
+    reports = []
+    for _ in range(2):
+        scan = submit(http, model=model, budget=QUICK, seed=5)
+        assert wait(http, scan)["status"] == "succeeded"
+        found = report(http, scan)
+        reports.append({key: value for key, value in found.items() if key not in ("scan", "seconds")})
+    assert reports[0] == reports[1]
+
+
+def test_events_tell_the_phases(http, model):
+    scan = submit(http, model=model, budget=QUICK)
+    wait(http, scan)
+    messages = [event["message"] for event in contract.check(http.get(f"{SCANS}/{scan}/events?limit=100&order=asc"))["data"]]
+    assert messages[0] == "Created scan" and messages[-1] == "The scan has successfully completed"
+    assert messages.index("Phase: validate") < messages.index("Phase: scan")
+    assert any(message.startswith("Step ") and "loss" not in message for message in messages)
+
+
+def test_a_running_scan_is_cancelled(http, model):
+    scan = submit(http, model=model, budget=NEVER)
+    wait(http, scan, ("running", *FINISHED))
+    assert contract.check(http.post(f"{SCANS}/{scan}/cancel"))["status"] == "cancelled"
+    again = http.post(f"{SCANS}/{scan}/cancel")
+    assert again.status_code == 400 and contract.check(again)["error"]["code"] == "invalid_state"
+    left = report(http, scan)
+    assert (left["status"], left["verdict"], left["suspects"]) == ("cancelled", "undecided", [])
+
+
+def test_without_time_it_is_undecided(http, model):
+    scan = submit(http, model=model, budget={**QUICK, "seconds": 1e-9})
+    assert wait(http, scan)["status"] == "succeeded"
+    found = report(http, scan)
+    assert found["verdict"] == "undecided" and any("time was up" in gap for gap in found["not_searched"])
+
+
+def test_a_model_that_is_none_fails_the_scan(http):
+    bad = contract.check(http.post("/v1/models", files=[("files", ("config.json", b"{}"))]))["id"]
+    scan = submit(http, model=bad)
+    done = wait(http, scan)
+    assert (done["status"], done["error"]["param"]) == ("failed", "model")
+    assert report(http, scan)["verdict"] == "undecided"
+
+
+@pytest.mark.parametrize("fields, code, param", [
+    ({}, "missing_required_parameter", "model"),
+    ({"model": "model-nowhere"}, "invalid_value", "model"),
+    ({"training_file": "file-a"}, "unknown_parameter", "training_file"),
+    ({"budget": {"texts": 1}}, "invalid_value", "budget.texts"),
+    ({"budget": {"seconds": 0}}, "invalid_value", "budget.seconds"),
+    ({"budget": {"words": 5}}, "unknown_parameter", "budget.words"),
+    ({"extra": ["a\n"]}, "invalid_value", "extra[0]"),
+    ({"extra": ["x" * 129]}, "invalid_value", "extra[0]"),
+    ({"extra": ["a"] * 2}, "invalid_value", "extra[1]"),
+    ({"extra": [str(i) for i in range(65)]}, "invalid_value", "extra"),
+    ({"extra": "cf"}, "invalid_value", "extra"),
+])
+def test_refusals_name_code_and_parameter(http, model, fields, code, param):
+    body = fields if not fields or "model" in fields else {"model": model, **fields}
+    answer = http.post(SCANS, json=body)
+    error = contract.check(answer)["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (400, code, param)
+
+
+def test_jobs_and_scans_do_not_mix(http, model):
+    file = contract.check(http.post("/v1/files", data={"purpose": "fine-tune"},
+                                    files={"file": ("a.csv", b"text,label\na,0\nb,1\n")}))["id"]
+    job = contract.check(http.post(JOBS, json={"model": model, "training_file": file}))["id"]
+    scan = submit(http, model=model, budget=QUICK)
+    for part in ("", "/events", "/report"):
+        assert http.get(f"{JOBS}/{scan}{part}").status_code == 404
+        assert http.get(f"{SCANS}/{job}{part}").status_code == 404
+    assert http.post(f"{JOBS}/{scan}/pause").status_code == 404
+    assert http.post(f"{SCANS}/{job}/cancel").status_code == 404
+    assert scan not in [item["id"] for item in contract.check(http.get(JOBS))["data"]]
+    listed = [item["id"] for item in contract.check(http.get(SCANS))["data"]]
+    assert scan == listed[0] and job not in listed
+    assert http.get(f"{SCANS}?limit=1&after={scan}").json()["data"][0]["id"] == listed[1]
+    http.post(f"{JOBS}/{job}/cancel")
+    wait(http, scan)
