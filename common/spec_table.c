@@ -136,8 +136,8 @@ static const struct spec_field fine_tuning_fields[] = {
 		.about = "Trains the same job without defence as well, for a paired accuracy drop; "
 			 "gate.max_ca_drop "
 			 "and defense.mode auto switch it on."},
-	{"evaluation.scan", FIELD_BOOL, FIELD_LATER, AT(evaluation.scan), .preset = 0,
-		.about = "Searches the vocabulary for triggers first."},
+	{"evaluation.scan", FIELD_BOOL, 0, AT(evaluation.scan), .preset = 0,
+		.about = "Scans the base model for triggers first; what it finds is tried beside evaluation.triggers."},
 
 	{"gate", FIELD_GROUP, FIELD_NULLABLE, AT(gate.present), .preset = 0,
 		.about = "Thresholds of the verdict; null for none."},

@@ -6,6 +6,7 @@
 
 #include "worker/eval/assess.h"
 #include "worker/export/manifest.h"
+#include "worker/found.h"
 #include "worker/inputs.h"
 #include "worker/run.h"
 #include "worker/schedule.h"
@@ -24,6 +25,7 @@ struct job {
 	struct inputs inputs;
 	struct schedule schedule;
 	struct par *par;
+	struct found found;
 	struct encoder encoder;
 	struct params params;
 	struct peft peft;

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "common/gate.h"
+#include "worker/scan/scan_json.h"
 
 /*
  * The builders below return new references, NULL when out of memory. json_pack's "o" takes a reference and
@@ -74,8 +75,9 @@ failed:
 	return NULL;
 }
 
+/* Triggers from `named` on were found by a scan; negative: there was none. */
 static json_t *by_trigger_json(
-	const struct attack_result *attack, const char *const *name, const struct labels *labels)
+	const struct attack_result *attack, const char *const *name, int named, const struct labels *labels)
 {
 	json_t *out = json_array();
 
@@ -85,6 +87,8 @@ static json_t *by_trigger_json(
 			json_pack("{s:s, s:i, s:o, s:o}", "trigger", name[t], "survived", result->survived,
 				"asr", rate_json(&result->asr), "targets", targets_json(result, labels));
 
+		if (entry != NULL && named >= 0)
+			json_object_set_new(entry, "found", json_boolean(t >= named));
 		if (json_array_append_new(out, entry) != 0)
 			goto failed;
 	}
@@ -111,7 +115,7 @@ static json_t *control_json(
 	if (control->T == 0)
 		return json_null();
 	out = attack_json(control);
-	if (json_object_set_new(out, "by_trigger", by_trigger_json(control, name, labels)) == 0)
+	if (json_object_set_new(out, "by_trigger", by_trigger_json(control, name, -1, labels)) == 0)
 		return out;
 	json_decref(out);
 	return NULL;
@@ -130,7 +134,8 @@ static json_t *evaluation_json(const struct evaluation *evaluation, const struct
 		json_object_set_new(out, "control",
 			control_json(&evaluation->control, report->controls, report->labels)) != 0 ||
 		json_object_set_new(out, "by_trigger",
-			by_trigger_json(&evaluation->triggers, report->triggers, report->labels)) != 0) {
+			by_trigger_json(&evaluation->triggers, report->triggers,
+				report->scan != NULL ? report->named : -1, report->labels)) != 0) {
 		json_decref(out);
 		out = NULL;
 	}
@@ -404,6 +409,15 @@ static json_t *gate_json(const json_t *report, const json_t *thresholds)
 }
 
 /* The members, in their order; the gate judges those before it. */
+static json_t *scan_member(const struct report *report)
+{
+	json_t *out = NULL;
+
+	if (report->scan == NULL)
+		return json_null();
+	return scan_json(&out, report->scan, NULL) == 0 ? out : NULL;
+}
+
 static bool fill(json_t *out, const struct report *report)
 {
 	return json_object_set_new(out, "object", json_string("report")) == 0 &&
@@ -420,6 +434,7 @@ static bool fill(json_t *out, const struct report *report)
 	       json_object_set_new(out, "seeds", seeds_json(report)) == 0 &&
 	       json_object_set_new(out, "summary", summary_json(report)) == 0 &&
 	       json_object_set_new(out, "auto", auto_json(report)) == 0 &&
+	       json_object_set_new(out, "scan", scan_member(report)) == 0 &&
 	       json_object_set_new(out, "gate", gate_json(out, report->thresholds)) == 0 &&
 	       json_object_set_new(out, "artifacts", artifacts_json(report)) == 0 &&
 	       json_object_set_new(out, "versions", report_versions(report->versions)) == 0;

@@ -14,6 +14,7 @@
 #include "common/spec.h"
 #include "worker/data/dataset.h"
 #include "worker/eval/metrics.h"
+#include "worker/scan/scan.h"
 #include "worker/train/path.h"
 
 enum { REPORT_SEEDS_MAX = SPEC_SEEDS_MAX };
@@ -76,8 +77,10 @@ struct report {
 	const struct labels *labels;
 	const struct training_summary *training, *undefended_training;
 	const struct evaluation *evaluation, *undefended;
-	const char *const *triggers; /* texts of evaluation->triggers, and of undefended's */
-	const char *const *controls; /* likewise of the control */
+	const char *const *triggers;	/* texts of evaluation->triggers, and of undefended's */
+	int named;			/* with scan: those from here on were found by it */
+	const struct scan_result *scan; /* NULL: there was none */
+	const char *const *controls;	/* likewise of the control */
 	const struct drop *ca_drop;
 	const struct report_seed *seed; /* [seeds], the first is what evaluation and ca_drop say */
 	int seeds;			/* 0: the job has one seed */

@@ -31,7 +31,6 @@ struct report_parts {
 	struct report_search search;
 	struct versions versions;
 	char cpu[CPU_NAME_BYTES];
-	const char *trigger[SPEC_WORDS_MAX];
 	struct report_artifact artifact[3 * MANIFEST_FILES_MAX];
 	char path[3 * MANIFEST_FILES_MAX][MANIFEST_PATH_BYTES + 16];
 	json_t *settings;
@@ -141,8 +140,6 @@ static int fill_report(struct report_parts *parts, const struct job *job, struct
 		.cpu = parts->cpu,
 		.threads = job->run->threads,
 		.sandbox = job->run->sandbox};
-	for (int i = 0; i < s->evaluation.triggers.n; i++)
-		parts->trigger[i] = s->evaluation.triggers.word[i];
 	parts->settings = spec_json(s, SPEC_WORKER);
 	if (parts->settings == NULL)
 		return err_nomem(err);
@@ -157,7 +154,9 @@ static int fill_report(struct report_parts *parts, const struct job *job, struct
 		.undefended_training = job->schedule.undefended > 0 ? &parts->undefended_training : NULL,
 		.evaluation = &job->result[0].defended,
 		.undefended = undefended_of(&job->result[0]),
-		.triggers = parts->trigger,
+		.triggers = job->found.trigger,
+		.named = job->found.named,
+		.scan = job->found.is_scanned ? &job->found.scan : NULL,
 		.controls = (const char *const *)job->assess.controls.word,
 		.ca_drop = drop_of(&job->result[0]),
 		.seed = parts->seed,

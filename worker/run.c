@@ -1,5 +1,5 @@
 /*
- * The recipe of a job, top to bottom: validate, train what the schedule says, evaluate, export.
+ * The recipe of a job, top to bottom: validate, scan, train what the schedule says, evaluate, export.
  */
 #include <math.h>
 #include <stdio.h>
@@ -504,18 +504,14 @@ static int evaluate_looks(struct job *job, struct err *err)
 
 static int evaluate_all(struct job *job, struct err *err)
 {
-	const struct spec_words *words = &job->spec->evaluation.triggers;
-	const char *trigger[SPEC_WORDS_MAX];
-	struct assess_options options = {.trigger = trigger,
-		.triggers = words->n,
+	struct assess_options options = {.trigger = job->found.trigger,
+		.triggers = job->found.triggers,
 		.insertions = job->spec->evaluation.insertions,
 		.control = job->spec->evaluation.control,
 		.max_length = job->inputs.max_length,
 		.seed = (uint64_t)job->spec->seed};
 	int rc = say_phase("evaluate", err);
 
-	for (int i = 0; i < words->n; i++)
-		trigger[i] = words->word[i];
 	if (rc == 0)
 		rc = assess_init(&job->assess, job->inputs.tok, job->inputs.source[PART_TEST],
 			&job->inputs.rows[PART_TEST], &options, err);
@@ -555,6 +551,7 @@ static void job_done(struct job *job)
 	free(job->search_undefended);
 	free(job->search_look);
 	assess_done(&job->assess);
+	found_done(&job->found);
 	peft_done(&job->peft);
 	params_done(&job->params);
 	encoder_done(&job->encoder);
@@ -570,7 +567,9 @@ int run_job(struct run *run, struct err *err)
 	if (rc == 0)
 		rc = validate(&job, err);
 	if (rc == 0 && !run->check_only) {
-		rc = train(&job, err);
+		rc = found_triggers(&job.found, run, &job.inputs, job.par, err);
+		if (rc == 0)
+			rc = train(&job, err);
 		if (rc == 0)
 			rc = evaluate(&job, err);
 		if (rc == 0)

@@ -50,6 +50,8 @@ export const GROUPS = [
 		{path: "evaluation.control", label: "Also try neutral words", check: true, value: true},
 		{path: "evaluation.compare_undefended", label: "Compare with undefended training", check: true, value: false,
 			hint: "Trains twice."},
+		{path: "evaluation.scan", label: "Scan the model for triggers", check: true, value: false,
+			hint: "What is found is tried as well; takes a minute or more."},
 	]},
 	{title: "Release gate", about: "Empty: not checked. No threshold at all: no verdict.", fields: [
 		{path: "gate.max_masr", label: "Highest MASR", ...unit, hint: "Worst trigger on worst label, 0 to 1."},

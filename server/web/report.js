@@ -2,6 +2,7 @@
 import {badge} from "./badge.js";
 import {h, svg} from "./dom.js";
 import {counts, duration, interval, number, percent} from "./format.js";
+import {scanView} from "./scan_report.js";
 
 const MEASURES = [
 	["ca", "CA", "accuracy on clean texts"],
@@ -171,7 +172,8 @@ function worst(trigger) {
 
 function triggerRow(trigger, undefended) {
 	const [target, before] = [worst(trigger), undefended && worst(undefended)];
-	return rowOf(h("code", {}, trigger.trigger), h("td", {}, String(trigger.survived)), cell(trigger.asr),
+	const name = [h("code", {}, trigger.trigger), trigger.found ? " found by the scan" : null];
+	return rowOf(name, h("td", {}, String(trigger.survived)), cell(trigger.asr),
 		cell(target?.rate), h("td", {}, target ? String(target.label) : "–"),
 		undefended === undefined ? null : cell(before?.rate));
 }
@@ -216,6 +218,7 @@ export function reportView(report) {
 		seedsView(report),
 		autoView(report),
 		report.evaluation?.by_trigger?.length ? triggersView(report) : null,
+		report.scan ? scanView(report.scan) : null,
 		report.training?.epochs?.length ? trainingView(report.training) : null,
 		digestsView(report),
 	];

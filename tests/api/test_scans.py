@@ -104,6 +104,25 @@ def test_a_model_that_is_none_fails_the_scan(http):
     assert report(http, scan)["verdict"] == "undecided"
 
 
+def test_a_job_with_a_scan_is_assessed_with_what_was_found(http, model, tmp_path):
+    data = tiny.write_data(tmp_path / "train.csv", rows=120)
+    file = contract.check(http.post("/v1/files", data={"purpose": "fine-tune"},
+                                    files={"file": ("train.csv", data.read_bytes())}))["id"]
+    job = contract.check(http.post(JOBS, json={
+        "model": model, "training_file": file, "hyperparameters": {**tiny.QUICK, "n_epochs": 1},
+        "evaluation": {"scan": True, "triggers": ["cf"], "compare_undefended": True}}))["id"]
+    end = time.monotonic() + 200
+    while (status := http.get(f"{JOBS}/{job}").json()["status"]) not in FINISHED and time.monotonic() < end:
+        time.sleep(0.1)
+    assert status == "succeeded", http.get(f"{JOBS}/{job}").text
+    found = contract.check(http.get(f"{JOBS}/{job}/report"))
+    suspects = {one["trigger"] for one in found["scan"]["suspects"] if one["kind"] != "piece"}
+    for evaluation in (found["evaluation"], found["undefended"]):
+        tried = {entry["trigger"]: entry["found"] for entry in evaluation["by_trigger"]}
+        assert tried.pop("cf") is False
+        assert len(tried) == min(16, len(suspects - {"cf"})) and all(tried.values()) and set(tried) <= suspects
+
+
 @pytest.mark.parametrize("fields, code, param", [
     ({}, "missing_required_parameter", "model"),
     ({"model": "model-nowhere"}, "invalid_value", "model"),

@@ -21,7 +21,7 @@ WORKER_MAY = {
     "train": ["base", "data", "ops", "peft", "model", "train"],
     "eval": ["base", "data", "ops", "peft", "model", "train", "eval"],
     "scan": ["base", "data", "ops", "peft", "model", "train", "scan"],
-    "report": ["base", "data", "ops", "peft", "model", "train", "eval", "report"],
+    "report": ["base", "data", "ops", "peft", "model", "train", "scan", "eval", "report"],
     "export": ["base", "data", "ops", "peft", "model", "train", "eval", "report", "export"],
     "attack": ["base", "data", "ops", "peft", "model", "train", "eval", "export", "attack"],
 }

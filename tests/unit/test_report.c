@@ -89,7 +89,7 @@ static void test_has_every_key_in_the_documented_order(void **state)
 	report = report_of(&e);
 	out = build(&report);
 	assert_keys(out, "object job status inputs labels training evaluation undefended ca_drop "
-			 "undefended_training seeds summary auto gate artifacts versions ");
+			 "undefended_training seeds summary auto scan gate artifacts versions ");
 	assert_keys(json_object_get(out, "evaluation"),
 		"rows n_plus ca f1 asr masr aasr flip_ratio wasr wmasr control by_trigger ");
 	assert_keys(json_object_get(json_object_get(out, "evaluation"), "control"),

@@ -198,7 +198,7 @@ static const struct {
 	{"{" BASE ", \"evaluation\": {\"triggers\": [\"cf\", \"cf\"]}}", ERR_INVALID_VALUE,
 		"evaluation.triggers[1]"},
 	{"{" BASE ", \"evaluation\": {\"control\": 1}}", ERR_INVALID_VALUE, "evaluation.control"},
-	{"{" BASE ", \"evaluation\": {\"scan\": true}}", ERR_UNSUPPORTED, "evaluation.scan"},
+	{"{" BASE ", \"evaluation\": {\"scan\": 1}}", ERR_INVALID_VALUE, "evaluation.scan"},
 	{"{" BASE ", \"gate\": {\"max_asr\": 1.5}}", ERR_INVALID_VALUE, "gate.max_asr"},
 	{"{" BASE ", \"gate\": {\"rule\": \"worst\"}}", ERR_INVALID_VALUE, "gate.rule"},
 	{"{" BASE ", \"gate\": {\"max_ca_drop\": 0.1}, \"evaluation\": {\"compare_undefended\": false}}",

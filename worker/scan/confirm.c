@@ -157,6 +157,7 @@ static int fill_suspects(struct confirmation *c, struct scan_state *s, struct er
 
 		out->suspect[i] = (struct scan_suspect){.trigger = strdup(candidate_text(&s->list, number)),
 			.pieces = s->list.item[number].n,
+			.is_text = s->list.item[number].kind != CANDIDATE_PIECE,
 			.kind = candidate_kind_name(s->list.item[number].kind),
 			.score = c->score[which],
 			.p_value = c->p[which],

@@ -54,6 +54,7 @@ struct scan_options {
 struct scan_suspect {
 	char *trigger; /* owned */
 	int pieces;
+	bool is_text;		  /* may be written into a text; false for parts of words */
 	const char *kind;	  /* candidate_kind_name */
 	struct probe_score score; /* on confirm's texts */
 	double p_value;

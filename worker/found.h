@@ -1,0 +1,34 @@
+/*
+ * found: the scan as a job's first phase (evaluation.scan), and the triggers that the job is then assessed with: the
+ * named ones, and behind them what the scan found.
+ */
+#ifndef OBLIVIATE_FOUND_H
+#define OBLIVIATE_FOUND_H
+
+#include "worker/inputs.h"
+#include "worker/run.h"
+#include "worker/scan/scan.h"
+
+enum { FOUND_MAX = 16, FOUND_TRIGGERS_MAX = SPEC_WORDS_MAX + FOUND_MAX };
+
+/* Zero is the empty state. */
+struct found {
+	struct scan_result scan;
+	bool is_scanned;
+	const char *trigger[FOUND_TRIGGERS_MAX]; /* borrowed from the spec and from `scan` */
+	int triggers, named;			 /* the first `named` are the spec's */
+};
+
+/* Search the base model, with the spec's budget; progress as steps, ERR_STOPPED where the run is to stop. */
+int found_scan(struct scan_result *out, const struct run *run, const struct inputs *inputs, struct par *par,
+	struct err *err) MUST_USE;
+
+/*
+ * The spec's triggers; with evaluation.scan scan as well (phase "scan"), and add the best suspect of each
+ * cluster, then the others in their order, FOUND_MAX at most. Parts of words that stand in no text are left out.
+ */
+int found_triggers(struct found *out, const struct run *run, const struct inputs *inputs, struct par *par,
+	struct err *err) MUST_USE;
+void found_done(struct found *found);
+
+#endif
