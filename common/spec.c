@@ -542,6 +542,20 @@ static int check_auto(struct parse *p)
 	return 0;
 }
 
+/* The informed defence trains with what a scan finds. */
+static int switch_scan(struct parse *p)
+{
+	struct spec *spec = p->spec;
+
+	if (!spec->defense.present || spec->defense.mode != SPEC_INFORMED || spec->evaluation.scan)
+		return 0;
+	if (was_given(p, "evaluation.scan"))
+		return err_set(p->err, ERR_INVALID_VALUE, "defense.mode",
+			"informed needs evaluation.scan, which is false");
+	spec->evaluation.scan = true;
+	return 0;
+}
+
 /* An accuracy drop needs the comparison: it is switched on, unless the job says no to it. */
 static int switch_comparison(struct parse *p)
 {
@@ -586,6 +600,8 @@ static int parse_top(struct parse *p, json_t *json)
 		rc = check_auto(p);
 	if (rc == 0)
 		rc = switch_comparison(p);
+	if (rc == 0)
+		rc = switch_scan(p);
 	if (rc == 0)
 		rc = check_merged(p);
 	if (rc == 0 && p->spec->metadata == NULL && (p->spec->metadata = json_object()) == NULL)

@@ -13,7 +13,7 @@ static const struct spec_choice activation_names[] = {
 static const struct spec_choice target_names[] = {
 	{"query", false}, {"value", false}, {"key", false}, {NULL, false}};
 static const struct spec_choice defense_names[] = {
-	{"fixed", false}, {"auto", false}, {"informed", true}, {NULL, false}};
+	{"fixed", false}, {"auto", false}, {"informed", false}, {NULL, false}};
 static const struct spec_choice reduction_names[] = {{"mean", false}, {"sum", false}, {NULL, false}};
 static const struct spec_choice task_names[] = {{"classification", false}, {NULL, false}};
 static const struct spec_choice rule_names[] = {{"point", false}, {"bound", false}, {NULL, false}};
@@ -102,7 +102,8 @@ static const struct spec_field fine_tuning_fields[] = {
 	{"defense.mode", FIELD_CHOICE, 0, AT(defense.mode), .choices = defense_names,
 		.about = "How the weights of the terms are found: as given, or auto: the strongest multiple "
 			 "of "
-			 "them that keeps validation accuracy within max_ca_drop."},
+			 "them that keeps validation accuracy within max_ca_drop, or informed: as given, and a "
+			 "quarter of the training rows has a trigger inserted that a scan found, label kept."},
 	{"defense.amplify", FIELD_REAL, 0, AT(defense.amplify), 0, 1000, 3e-3,
 		.about = "Weight of the term that enlarges the norms of the PEFT tensors; 0 leaves it out. "
 			 "Default 0.01 for adapters, 0.5 for prefixes."},

@@ -87,12 +87,13 @@ int found_scan(struct scan_result *out, const struct run *run, const struct inpu
 
 /* --- the triggers ------------------------------------------------------------------------------------ */
 
-static bool is_listed(const struct found *found, const char *trigger)
+/* Its place among the triggers, or -1. */
+static int place_of(const struct found *found, const char *trigger)
 {
 	for (int i = 0; i < found->triggers; i++)
 		if (strcmp(found->trigger[i], trigger) == 0)
-			return true;
-	return false;
+			return i;
+	return -1;
 }
 
 static bool is_first_of_cluster(const struct scan_result *scan, int suspect)
@@ -103,15 +104,37 @@ static bool is_first_of_cluster(const struct scan_result *scan, int suspect)
 	return true;
 }
 
+static void add_trigger(struct found *found, const char *trigger)
+{
+	int place = place_of(found, trigger);
+
+	if (place < 0) {
+		place = found->triggers++;
+		found->trigger[place] = trigger;
+	}
+	found->is_found[place] = true;
+	found->taught[found->taughts++] = trigger;
+}
+
 /* The leaders of clusters, or the others. */
 static void add_suspects(struct found *found, bool leaders)
 {
 	const struct scan_result *scan = &found->scan;
 
-	for (int i = 0; i < scan->suspects && found->triggers < found->named + FOUND_MAX; i++)
-		if (scan->suspect[i].is_text && is_first_of_cluster(scan, i) == leaders &&
-			!is_listed(found, scan->suspect[i].trigger))
-			found->trigger[found->triggers++] = scan->suspect[i].trigger;
+	for (int i = 0; i < scan->suspects && found->taughts < FOUND_MAX; i++)
+		if (scan->suspect[i].is_text && is_first_of_cluster(scan, i) == leaders)
+			add_trigger(found, scan->suspect[i].trigger);
+}
+
+/* What the job named counts as found also beyond FOUND_MAX. */
+static void mark_named(struct found *found)
+{
+	for (int i = 0; i < found->scan.suspects; i++) {
+		int place = place_of(found, found->scan.suspect[i].trigger);
+
+		if (place >= 0)
+			found->is_found[place] = true;
+	}
 }
 
 int found_triggers(struct found *out, const struct run *run, const struct inputs *inputs, struct par *par,
@@ -122,7 +145,6 @@ int found_triggers(struct found *out, const struct run *run, const struct inputs
 
 	for (int i = 0; i < words->n; i++)
 		out->trigger[out->triggers++] = words->word[i];
-	out->named = out->triggers;
 	if (!run->spec->evaluation.scan)
 		return 0;
 	rc = say_phase("scan", err);
@@ -131,6 +153,7 @@ int found_triggers(struct found *out, const struct run *run, const struct inputs
 	out->is_scanned = rc == 0;
 	add_suspects(out, true);
 	add_suspects(out, false);
+	mark_named(out);
 	return rc;
 }
 

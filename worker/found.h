@@ -16,7 +16,10 @@ struct found {
 	struct scan_result scan;
 	bool is_scanned;
 	const char *trigger[FOUND_TRIGGERS_MAX]; /* borrowed from the spec and from `scan` */
-	int triggers, named;			 /* the first `named` are the spec's */
+	bool is_found[FOUND_TRIGGERS_MAX];	 /* a suspect, named by the spec or not */
+	int triggers;
+	const char *taught[FOUND_MAX]; /* suspects that the informed defence trains with */
+	int taughts;
 };
 
 /* Search the base model, with the spec's budget; progress as steps, ERR_STOPPED where the run is to stop. */
@@ -24,8 +27,8 @@ int found_scan(struct scan_result *out, const struct run *run, const struct inpu
 	struct err *err) MUST_USE;
 
 /*
- * The spec's triggers; with evaluation.scan scan as well (phase "scan"), and add the best suspect of each
- * cluster, then the others in their order, FOUND_MAX at most. Parts of words that stand in no text are left out.
+ * The spec's triggers; with evaluation.scan scan as well (phase "scan"), and add FOUND_MAX suspects at most: the best
+ * of each cluster, then the others in their order. Parts of words that stand in no text are left out.
  */
 int found_triggers(struct found *out, const struct run *run, const struct inputs *inputs, struct par *par,
 	struct err *err) MUST_USE;

@@ -26,6 +26,7 @@ struct job {
 	struct schedule schedule;
 	struct par *par;
 	struct found found;
+	struct corpus informed; /* training texts of defended runs in mode informed */
 	struct encoder encoder;
 	struct params params;
 	struct peft peft;

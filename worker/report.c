@@ -75,9 +75,9 @@ failed:
 	return NULL;
 }
 
-/* Triggers from `named` on were found by a scan; negative: there was none. */
-static json_t *by_trigger_json(
-	const struct attack_result *attack, const char *const *name, int named, const struct labels *labels)
+/* found: per trigger, a scan found it; NULL: there was no scan. */
+static json_t *by_trigger_json(const struct attack_result *attack, const char *const *name, const bool *found,
+	const struct labels *labels)
 {
 	json_t *out = json_array();
 
@@ -87,8 +87,8 @@ static json_t *by_trigger_json(
 			json_pack("{s:s, s:i, s:o, s:o}", "trigger", name[t], "survived", result->survived,
 				"asr", rate_json(&result->asr), "targets", targets_json(result, labels));
 
-		if (entry != NULL && named >= 0)
-			json_object_set_new(entry, "found", json_boolean(t >= named));
+		if (entry != NULL && found != NULL)
+			json_object_set_new(entry, "found", json_boolean(found[t]));
 		if (json_array_append_new(out, entry) != 0)
 			goto failed;
 	}
@@ -115,7 +115,7 @@ static json_t *control_json(
 	if (control->T == 0)
 		return json_null();
 	out = attack_json(control);
-	if (json_object_set_new(out, "by_trigger", by_trigger_json(control, name, -1, labels)) == 0)
+	if (json_object_set_new(out, "by_trigger", by_trigger_json(control, name, NULL, labels)) == 0)
 		return out;
 	json_decref(out);
 	return NULL;
@@ -135,7 +135,7 @@ static json_t *evaluation_json(const struct evaluation *evaluation, const struct
 			control_json(&evaluation->control, report->controls, report->labels)) != 0 ||
 		json_object_set_new(out, "by_trigger",
 			by_trigger_json(&evaluation->triggers, report->triggers,
-				report->scan != NULL ? report->named : -1, report->labels)) != 0) {
+				report->scan != NULL ? report->found : NULL, report->labels)) != 0) {
 		json_decref(out);
 		out = NULL;
 	}

@@ -78,7 +78,7 @@ struct report {
 	const struct training_summary *training, *undefended_training;
 	const struct evaluation *evaluation, *undefended;
 	const char *const *triggers;	/* texts of evaluation->triggers, and of undefended's */
-	int named;			/* with scan: those from here on were found by it */
+	const bool *found;		/* with scan, per trigger: it is a suspect */
 	const struct scan_result *scan; /* NULL: there was none */
 	const char *const *controls;	/* likewise of the control */
 	const struct drop *ca_drop;

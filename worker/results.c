@@ -155,7 +155,7 @@ static int fill_report(struct report_parts *parts, const struct job *job, struct
 		.evaluation = &job->result[0].defended,
 		.undefended = undefended_of(&job->result[0]),
 		.triggers = job->found.trigger,
-		.named = job->found.named,
+		.found = job->found.is_found,
 		.scan = job->found.is_scanned ? &job->found.scan : NULL,
 		.controls = (const char *const *)job->assess.controls.word,
 		.ca_drop = drop_of(&job->result[0]),

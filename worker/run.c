@@ -10,6 +10,7 @@
 #include "common/progress.h"
 #include "worker/base/cpu.h"
 #include "worker/base/rng.h"
+#include "worker/informed.h"
 #include "worker/job.h"
 #include "worker/report.h"
 
@@ -293,12 +294,22 @@ static struct classifier classifier(struct job *job)
 	return (struct classifier){.encoder = &job->encoder, .head = &job->head, .params = &job->params};
 }
 
+static bool is_informed(const struct spec *spec)
+{
+	return spec->defense.present && spec->defense.mode == SPEC_INFORMED;
+}
+
+static const struct corpus *training_texts(const struct job *job)
+{
+	return is_defended(job) && is_informed(job->spec) ? &job->informed : &job->inputs.corpus[PART_TRAIN];
+}
+
 /* One run, from its start or from the checkpoint that is loaded; then params->w are its selected weights. */
 static int train_run(struct job *job, struct err *err)
 {
 	struct classifier model = classifier(job);
 	struct train_options options = train_options(job);
-	const struct corpus *train = &job->inputs.corpus[PART_TRAIN];
+	const struct corpus *train = training_texts(job);
 	struct trainer trainer;
 	struct fit fit = {.trainer = &trainer,
 		.train = train,
@@ -552,6 +563,7 @@ static void job_done(struct job *job)
 	free(job->search_look);
 	assess_done(&job->assess);
 	found_done(&job->found);
+	corpus_done(&job->informed);
 	peft_done(&job->peft);
 	params_done(&job->params);
 	encoder_done(&job->encoder);
@@ -568,6 +580,8 @@ int run_job(struct run *run, struct err *err)
 		rc = validate(&job, err);
 	if (rc == 0 && !run->check_only) {
 		rc = found_triggers(&job.found, run, &job.inputs, job.par, err);
+		if (rc == 0 && is_informed(job.spec))
+			rc = informed_corpus(&job.informed, &job.found, job.spec, &job.inputs, err);
 		if (rc == 0)
 			rc = train(&job, err);
 		if (rc == 0)

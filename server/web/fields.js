@@ -35,7 +35,7 @@ export const GROUPS = [
 			of: ["adapter", "prefix"], hint: "Empty: silu for adapters, tanh for prefixes."},
 	]},
 	{title: "Defence", toggle: {path: "defense", label: "Train with the defence", value: true}, fields: [
-		{path: "defense.mode", label: "Strength", choices: ["fixed", "auto"], value: "fixed",
+		{path: "defense.mode", label: "Strength", choices: ["fixed", "auto", "informed"], value: "fixed",
 			hint: "Auto finds the strongest multiple of the two weights that accuracy allows; trains four times."},
 		{path: "defense.amplify", label: "Amplify", ...weight, value: 0.003,
 			presets: {lora: 0.003, adapter: 0.01, prefix: 0.5},

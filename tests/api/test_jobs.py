@@ -63,7 +63,7 @@ def test_a_job_of_several_seeds_in_mode_auto_can_be_posted_again(service):
     ({"seeds": [1, 2], "seed": 2}, "invalid_value", "seeds"),
     ({"defense": {"mode": "auto", "max_ca_drop": -0.1}}, "invalid_value", "defense.max_ca_drop"),
     ({"defense": {"mode": "auto", "amplify": 0, "attention": 0}}, "invalid_value", "defense.mode"),
-    ({"defense": {"mode": "informed"}}, "unsupported", "defense.mode"),
+    ({"defense": {"mode": "informed"}, "evaluation": {"scan": False}}, "invalid_value", "defense.mode"),
     ({"export": {"merged": 1}}, "invalid_value", "export.merged"),
     ({"gate": {"rule": "bound"}}, "unsupported", "gate.rule"),
 ])

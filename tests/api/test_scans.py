@@ -104,13 +104,15 @@ def test_a_model_that_is_none_fails_the_scan(http):
     assert report(http, scan)["verdict"] == "undecided"
 
 
-def test_a_job_with_a_scan_is_assessed_with_what_was_found(http, model, tmp_path):
+@pytest.mark.parametrize("mode", ["fixed", "informed"])
+def test_a_job_with_a_scan_is_assessed_with_what_was_found(http, model, tmp_path, mode):
     data = tiny.write_data(tmp_path / "train.csv", rows=120)
     file = contract.check(http.post("/v1/files", data={"purpose": "fine-tune"},
                                     files={"file": ("train.csv", data.read_bytes())}))["id"]
     job = contract.check(http.post(JOBS, json={
         "model": model, "training_file": file, "hyperparameters": {**tiny.QUICK, "n_epochs": 1},
-        "evaluation": {"scan": True, "triggers": ["cf"], "compare_undefended": True}}))["id"]
+        "defense": {"mode": mode}, "evaluation": {"triggers": ["cf"], "compare_undefended": True,
+                                                  **({"scan": True} if mode == "fixed" else {})}}))["id"]
     end = time.monotonic() + 200
     while (status := http.get(f"{JOBS}/{job}").json()["status"]) not in FINISHED and time.monotonic() < end:
         time.sleep(0.1)
@@ -119,8 +121,9 @@ def test_a_job_with_a_scan_is_assessed_with_what_was_found(http, model, tmp_path
     suspects = {one["trigger"] for one in found["scan"]["suspects"] if one["kind"] != "piece"}
     for evaluation in (found["evaluation"], found["undefended"]):
         tried = {entry["trigger"]: entry["found"] for entry in evaluation["by_trigger"]}
-        assert tried.pop("cf") is False
-        assert len(tried) == min(16, len(suspects - {"cf"})) and all(tried.values()) and set(tried) <= suspects
+        assert tried.pop("cf") is ("cf" in suspects)
+        assert len(suspects) < 16 or len(tried) >= 15
+        assert len(tried) <= 16 and all(tried.values()) and set(tried) <= suspects
 
 
 @pytest.mark.parametrize("fields, code, param", [

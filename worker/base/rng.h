@@ -23,6 +23,7 @@ enum rng_site {
 	RNG_BOOTSTRAP,
 	RNG_PLANT,
 	RNG_SCAN,
+	RNG_INFORMED,
 };
 
 static inline uint64_t rng_mix(uint64_t x)

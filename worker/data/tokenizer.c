@@ -238,8 +238,8 @@ bool tokenizer_part(struct buf *out, const struct tokenizer *tok, int id)
 	const char *mark = tok->model == &tokenizer_wordpiece ? tok->wordpiece.prefix : "";
 
 	if (token == NULL || added_has(&tok->added, id) || len <= strlen(mark) ||
-		memcmp(token, mark, strlen(mark)) != 0)
-		return false;
+		memcmp(token, mark, strlen(mark)) != 0 || utf8_valid(token, len) != len)
+		return false; /* no text is split into bytes that are no UTF-8 */
 	buf_add(out, token, len);
 	return true;
 }
