@@ -38,13 +38,13 @@ static int on_progress(void *arg, int64_t done, int64_t of, struct err *err)
 	return progress_write(STDOUT_FILENO, &line, err);
 }
 
-static int make_encoders(struct search *s, const struct inputs *in, struct err *err)
+static int make_encoders(struct search *s, const struct inputs *in, struct par *par, struct err *err)
 {
 	const struct kernels *kernels = kernels_best();
-	int rc = encoder_init(&s->exact, &in->config, &in->weights, kernels, LINEAR_FLOAT32, err);
+	int rc = encoder_init(&s->exact, &in->config, &in->weights, kernels, LINEAR_FLOAT32, par, err);
 
 	if (rc == 0 && kernels->bf16_gemm != NULL)
-		rc = encoder_init(&s->fast, &in->config, &in->weights, kernels, LINEAR_BF16, err);
+		rc = encoder_init(&s->fast, &in->config, &in->weights, kernels, LINEAR_BF16, par, err);
 	return rc;
 }
 
@@ -76,10 +76,12 @@ int found_scan(struct scan_result *out, const struct run *run, const struct inpu
 	struct err *err)
 {
 	struct search s = {.run = run};
-	int rc = make_encoders(&s, inputs, err);
+	int rc = make_encoders(&s, inputs, par, err);
 
+	par_watch(par, run->stop);
 	if (rc == 0)
 		rc = search(out, &s, inputs, par, err);
+	par_watch(par, NULL);
 	encoder_done(&s.fast);
 	encoder_done(&s.exact);
 	return rc;

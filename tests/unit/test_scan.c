@@ -143,7 +143,7 @@ static void scan_with(struct fixture *f, struct scan_options *options, int threa
 	par_free(f->par);
 	assert_int_equal(par_new(&f->par, threads, NULL), 0);
 	assert_int_equal(encoder_init(&f->encoder, &f->model.config, &f->model.weights, kernels_best(),
-				 LINEAR_FLOAT32, NULL),
+				 LINEAR_FLOAT32, NULL, NULL),
 		0);
 	options->par = f->par;
 	if (scan_run(&f->result, options, &f->err) != 0)

@@ -299,8 +299,8 @@ int probe_run(struct probe_score *score, real *direction, struct probe *probe, c
 		own = call.direction = malloc(((size_t)n + 1) * (size_t)probe->D * sizeof(real));
 		rc = own == NULL ? err_nomem(err) : 0;
 	}
-	if (rc == 0)
-		par_run(probe->par, n, score_one, &call);
+	if (rc == 0 && !par_run(probe->par, n, score_one, &call))
+		rc = err_set(err, ERR_STOPPED, NULL, "stopped while candidates were scored");
 	free(own);
 	return rc;
 }
