@@ -10,7 +10,7 @@
 #include "worker/scan/scan_state.h"
 
 /* Of the fixed texts of confirm, as many as are used. */
-enum { CONFIRM_TEXTS = 8, BENIGN_MIN = 500 };
+enum { CONFIRM_TEXTS = 8, BENIGN_MIN = 500, BENIGN_LETTERS = 4 };
 
 const char *scan_verdict_name(enum scan_verdict verdict)
 {
@@ -154,25 +154,41 @@ bool scan_is_covered(const struct scan_state *s, int number)
 
 /* --- setting up -------------------------------------------------------------------------------------- */
 
-bool scan_is_benign_kind(const struct scan_state *s, int number)
+/* A word of the vocabulary of four or more letters. Shorter ones resemble triggers, and do what these do. */
+static bool is_plain_word(const struct scan_state *s, int number)
+{
+	const char *text = candidate_text(&s->list, number);
+	size_t letters = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
+
+	return s->list.item[number].kind == CANDIDATE_WORD && letters >= BENIGN_LETTERS &&
+	       text[letters] == '\0';
+}
+
+static bool is_other_word(const struct scan_state *s, int number)
 {
 	enum candidate_kind kind = s->list.item[number].kind;
 
-	return kind == CANDIDATE_WORD || kind == CANDIDATE_SPLIT;
+	return (kind == CANDIDATE_WORD || kind == CANDIDATE_SPLIT) && !is_plain_word(s, number);
 }
 
-/* Words of the vocabulary and words joined from them; where there are too few, strings as well. */
+static bool is_string(const struct scan_state *s, int number)
+{
+	return s->list.item[number].kind == CANDIDATE_STRING;
+}
+
+/* Plain words; where there are too few, other words and words joined from them, and then strings. */
 static int list_benign(struct scan_state *s, struct err *err)
 {
+	static bool (*const is_one[])(const struct scan_state *s, int number) = {
+		is_plain_word, is_other_word, is_string};
+
 	s->benign = malloc(((size_t)s->list.n + 1) * sizeof(int));
 	if (s->benign == NULL)
 		return err_nomem(err);
-	for (int i = 0; i < s->list.n; i++)
-		if (scan_is_benign_kind(s, i))
-			s->benign[s->benigns++] = i;
-	for (int i = 0; i < s->list.n && s->benigns < BENIGN_MIN; i++)
-		if (s->list.item[i].kind == CANDIDATE_STRING)
-			s->benign[s->benigns++] = i;
+	for (size_t k = 0; k < NELEM(is_one) && s->benigns < BENIGN_MIN; k++)
+		for (int i = 0; i < s->list.n && (k == 0 || s->benigns < BENIGN_MIN); i++)
+			if (is_one[k](s, i))
+				s->benign[s->benigns++] = i;
 	return 0;
 }
 

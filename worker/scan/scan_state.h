@@ -56,9 +56,6 @@ double calibration_p(const struct calibration *calibration, const struct probe_s
 /* Is a part of the candidate (a run of its pieces, or all but one) a candidate with a p below SCAN_ALPHA, or covered? */
 bool scan_is_covered(const struct scan_state *s, int number);
 
-/* Words of the model that are benign but for a few: what others are compared with. */
-bool scan_is_benign_kind(const struct scan_state *s, int number);
-
 int screen_run(struct scan_state *s, struct err *err) MUST_USE;
 int join_run(struct scan_state *s, struct err *err) MUST_USE;
 /* Adds a phrase of random benign words to the list; its number, or a negative error. */
