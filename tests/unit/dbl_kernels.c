@@ -182,6 +182,7 @@ static void check_attention(const struct kernels *k)
 	check_attention_of(k, 1, 9, 2, 5, third(2), true);
 	check_attention_of(k, 9, 9, 1, 17, third(3), false);
 	check_attention_of(k, 5, 5, 2, 2, (struct dropout){0}, false);
+	check_attention_of(k, 4, 11, 2, 3, third(4), true);
 }
 
 static void test_attention_gradients_are_derivatives(void **state)

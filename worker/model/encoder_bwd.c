@@ -119,7 +119,7 @@ static void layer_rest_bwd(struct workspace *ws, const struct encoder *encoder, 
 }
 
 static void heads_bwd(struct workspace *ws, const struct encoder *encoder, const struct slice *slice,
-	const struct pass *pass, int layer, bool wants_k)
+	const struct pass *pass, int layer, bool wants_q, bool wants_k)
 {
 	size_t D = (size_t)encoder->config->D;
 	bool first = first_only(encoder, pass, layer);
@@ -130,7 +130,7 @@ static void heads_bwd(struct workspace *ws, const struct encoder *encoder, const
 
 		a.d_o = ws->d[D_WIDE] + query_row;
 		a.d_cls_scores = pass->want_scores ? a.cls_scores : NULL;
-		a.d_q = ws->d[D_Q] + query_row;
+		a.d_q = wants_q ? ws->d[D_Q] + query_row : NULL;
 		a.d_k = wants_k ? ws->d[D_K] + key_row : NULL;
 		a.d_v = ws->d[D_V] + key_row;
 		encoder->kernels->attention_bwd(&a);
@@ -213,6 +213,7 @@ static void layer_bwd(struct workspace *ws, const struct encoder *encoder, const
 	const struct layer_weights *grads = weight_grads != NULL ? &weight_grads->layer[layer] : NULL;
 	bool first = first_only(encoder, pass, layer), lowest = is_lowest(encoder, layer, weight_grads);
 	bool is_end = lowest && !peft_in_attention(encoder, layer);
+	bool wants_q = !lowest || peft_at(encoder, layer, SITE_QUERY);
 	bool wants_k = !lowest || peft_at(encoder, layer, SITE_KEY) || encoder_prefix(encoder) > 0;
 	int rows = first ? slice->n : slice->T;
 	const int *ids = first ? ws->first_ids : ws->row_ids;
@@ -221,12 +222,13 @@ static void layer_bwd(struct workspace *ws, const struct encoder *encoder, const
 	layer_rest_bwd(ws, encoder, pass, layer, rows, ids, grad, grads, is_end);
 	if (is_end)
 		return;
-	heads_bwd(ws, encoder, slice, pass, layer, wants_k);
+	heads_bwd(ws, encoder, slice, pass, layer, wants_q, wants_k);
 	if (wants_k)
 		take_prefixes(ws, encoder, slice, pass, layer, SITE_KEY, ws->d[D_K], grad);
 	take_prefixes(ws, encoder, slice, pass, layer, SITE_VALUE, ws->d[D_V], grad);
-	project_bwd(ws, encoder, pass, layer, SITE_QUERY, lowest ? NULL : ws->d[D_Y], ws->d[D_Q], x, rows,
-		ids, grad, grads);
+	if (wants_q)
+		project_bwd(ws, encoder, pass, layer, SITE_QUERY, lowest ? NULL : ws->d[D_Y], ws->d[D_Q], x,
+			rows, ids, grad, grads);
 	if (first && !lowest) {
 		scatter_first(ws->d[D_T], ws, slice, ws->d[D_Y], encoder->config->D);
 		memcpy(ws->d[D_Y], ws->d[D_T], (size_t)slice->T * (size_t)encoder->config->D * sizeof(real));

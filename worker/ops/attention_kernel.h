@@ -237,8 +237,11 @@ static void attention_head_bwd(const struct attention *a, const struct head_buff
 	small_product(a->d_v + column, a->ld, weights, 1, Sp, h->by_query, h->dp, a->S, a->d, a->queries);
 
 	/* s = q k^T / sqrt(d):  d_q = d_s k,  d_k = d_s^T q */
-	copy_head(h->by_key, a->k + column, a->S, a->ld, a->d, h->dp);
-	small_product(a->d_q + column, a->ld, h->scores, Sp, 1, h->by_key, h->dp, a->queries, a->d, a->S);
+	if (a->d_q != NULL) {
+		copy_head(h->by_key, a->k + column, a->S, a->ld, a->d, h->dp);
+		small_product(
+			a->d_q + column, a->ld, h->scores, Sp, 1, h->by_key, h->dp, a->queries, a->d, a->S);
+	}
 	if (a->d_k == NULL)
 		return;
 	copy_head(h->by_query, a->q + column, a->queries, a->ld, a->d, h->dp);

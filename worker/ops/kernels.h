@@ -51,7 +51,8 @@ struct dropout {
  * An element (h, i, j) of p has the number (h S + i) S + j in dropout.
  */
 struct attention {
-	int queries, S; /* queries is S, or 1 where only the first token is needed */
+	int queries,
+		S; /* fewer queries than keys: only the first token is needed, or virtual tokens come first */
 	int H, d;
 	size_t ld;	       /* row stride of q, k, v, o and their gradients: D */
 	const real *q, *k, *v; /* [queries, D], [S, D], [S, D] */
@@ -63,7 +64,7 @@ struct attention {
 	/* backward only */
 	const real *d_o;	  /* [queries, D] */
 	const real *d_cls_scores; /* [H, S] added to the gradient of the first query's scores, or NULL */
-	real *d_q, *d_k, *d_v;	  /* overwritten; d_k may be NULL: not wanted */
+	real *d_q, *d_k, *d_v;	  /* overwritten; d_q and d_k may be NULL: not wanted */
 };
 
 struct kernels {

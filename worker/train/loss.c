@@ -40,6 +40,7 @@ static double norm(const real *x, size_t n)
 {
 	double sum = 0;
 
+#pragma omp simd reduction(+ : sum)
 	for (size_t i = 0; i < n; i++)
 		sum += (double)x[i] * (double)x[i];
 	return sqrt(sum);
@@ -53,7 +54,7 @@ double loss_amp(struct params *params, double amp)
 		const struct param *param = &params->param[t];
 		const real *w = params->w + param->at;
 		real *g = params->g + param->at;
-		double length;
+		double length, by;
 
 		if (param->group != PARAM_PEFT)
 			continue;
@@ -61,8 +62,9 @@ double loss_amp(struct params *params, double amp)
 		total -= length;
 		if (length == 0 || amp == 0)
 			continue;
+		by = amp / length;
 		for (size_t i = 0; i < param_size(param); i++)
-			g[i] -= (real)(amp * (double)w[i] / length);
+			g[i] -= (real)(by * (double)w[i]);
 	}
 	return total;
 }
