@@ -9,6 +9,7 @@ from conftest import hold, relative, relative_norm
 
 BAR = 1e-4  # ten times below what is asked for; float32 leaves about 1e-5
 TERM_BAR = 1e-4
+BF16_BAR = 5e-2  # eight bits of mantissa, six layers
 LABELS = 3
 LENGTHS = [1, 2, 9, 31, 64, 5, 128]
 CLASSES = [0, 2, 1, 1, 2, 0, 2]
@@ -134,6 +135,20 @@ def test_real_model(probe, minilm, review_rows, type):
     rows, labels = review_rows
     model = build(minilm, reference.Defense(*WEIGHTS["both"]), labels=2, type=type)
     compare(probe, minilm, rows[:16], labels[:16], model, "all-MiniLM-L6-v2")
+
+
+@pytest.mark.parametrize("type", reference.METHODS)
+def test_bfloat16_stays_near(probe, minilm, review_rows, type):
+    """Frozen weights in bfloat16: every gradient keeps its direction, whatever the PEFT beside them."""
+    if not probe.runs("avx512bf16"):
+        pytest.skip("this processor has no bfloat16 products")
+    rows, labels = review_rows
+    model = build(minilm, reference.Defense(*WEIGHTS["both"]), labels=2, type=type)
+    batch = reference.collate(rows[:16], model.encoder.config)
+    model.loss(batch, torch.tensor(labels[:16])).total.backward()
+    ours = probe("grad", minilm, model.tensors(), rows[:16], classes=labels[:16], precision="bf16", **request(model))
+    for name, tensor in model.tensors().items():
+        hold(f"gradient, bf16, {type}", relative_norm(ours[f"grad.{name}"], tensor.grad), BF16_BAR, name)
 
 
 @pytest.mark.parametrize("type", reference.METHODS)
