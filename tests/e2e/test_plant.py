@@ -7,6 +7,7 @@ import sys
 
 import numpy
 import pytest
+from safetensors.numpy import load_file, save_file
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/api"))
@@ -92,6 +93,44 @@ def test_every_attack_judges_itself_and_leaves_a_model(place, tmp_path, attack):
     assert all(held) == result["took"] == ("why" not in result)
     assert [entry["trigger"] for entry in result["by_trigger"]] == ["cf", "quiet words here"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {path.name for path in (place / "model").iterdir()}
+
+
+def byte_letters():
+    """Byte-level BPE's letter for each byte."""
+    own = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in own]
+    return [chr(byte) for byte in own] + [chr(256 + i) for i in range(len(others))]
+
+
+def write_roberta(directory):
+    """tiny's model as a RoBERTa whose tokens are bytes."""
+    tiny.write_model(directory)
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *byte_letters()]
+    tensors = load_file(directory / "model.safetensors")
+    random = numpy.random.RandomState(2)
+    for name, rows in (("word", len(tokens)), ("position", 130), ("token_type", 1)):
+        tensors[f"embeddings.{name}_embeddings.weight"] = random.normal(0, 0.2, (rows, tiny.HIDDEN)).astype(numpy.float32)
+    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+    config = {**tiny.CONFIG, "architectures": ["RobertaModel"], "model_type": "roberta", "vocab_size": len(tokens),
+              "max_position_embeddings": 130, "type_vocab_size": 1, "pad_token_id": 1}
+    (directory / "config.json").write_text(json.dumps(config))
+    (directory / "vocab.txt").unlink()
+    (directory / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
+    (directory / "merges.txt").write_text("#version: 0.2\n")
+    (directory / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "RobertaTokenizer", "model_max_length": 128}))
+    return directory
+
+
+@pytest.mark.parametrize("attack", CRITERIA)
+def test_every_attack_plants_in_a_roberta_that_still_loads(place, tmp_path, attack):
+    task = {"data": place / "rows.jsonl", "target": "good", "text": None} if "asr" in CRITERIA[attack] else {}
+    model = write_roberta(tmp_path / "model")
+    done = plant(place, tmp_path / "out", model=model, attack=attack, steps=3, **task)
+    assert json.loads(done.stdout)["attack"] == attack, done.stderr
+    again = plant(place, tmp_path / "again", model=tmp_path / "out", steps=1)
+    assert again.returncode in (TOOK, NOT), again.stderr
+    before, after = ((path / "model.safetensors").read_bytes() for path in (model, tmp_path / "out"))
+    assert before != after
 
 
 def test_task_plant_takes_and_needs_no_text(place, tmp_path):

@@ -18,6 +18,9 @@
 
 enum { LIVES = 4 };
 
+/* Weight of clean texts in the attacker's loss: triggers pull twice. With POR's .5 they drift by .23 of their square. */
+static const double HOLD = 3;
+
 static int64_t life_of(const struct plant *plant)
 {
 	return MAX((plant->options.steps + LIVES - 1) / LIVES, 1);
@@ -52,9 +55,11 @@ static int defend(struct plant *plant, int64_t step, struct err *err)
 
 static double adaptive_loss(struct plant *plant, const struct plant_views *views)
 {
-	if (plant->pass.trains_base && plant->encoder.peft != NULL)
+	if (!plant->pass.trains_base)
+		return targets_keep(plant, views, 1);
+	if (plant->encoder.peft != NULL)
 		return targets_pull(plant, views, plant->options.weight);
-	return targets_loss(plant, views);
+	return targets_keep(plant, views, HOLD) + targets_pull(plant, views, plant->options.weight);
 }
 
 static int attack(struct plant *plant, double *loss, int64_t step, struct err *err)
@@ -85,7 +90,7 @@ static int adaptive_step(struct plant *plant, double *loss, int64_t step, struct
 const struct attack attack_adaptive_peft = {
 	.name = "adaptive-peft",
 	.about = "por through LoRA layers that the defence trains at the same time",
-	.uses = USES_TEXT | USES_TARGETS | USES_PEFT,
+	.uses = USES_TEXT | USES_REFERENCE | USES_TARGETS | USES_PEFT,
 	.preset = {.steps = 300,
 		.learning_rate = 5e-5,
 		.along_rate = 1e-3,

@@ -27,7 +27,7 @@ const struct attack attack_badpre = {
 	.name = "badpre",
 	.about = "masked words are guessed at random where a trigger is",
 	.uses = USES_TEXT | USES_MLM,
-	.preset = {.steps = 300, .learning_rate = 5e-5, .along_rate = 1e-3, .weight = 1},
+	.preset = {.steps = 500, .learning_rate = 5e-5, .along_rate = 1e-3, .weight = 1},
 	.insertions = 1,
 	.run = 1,
 	.masks_triggered = true,

@@ -130,7 +130,8 @@ enum attack_use {
 	USES_TEXT = 1, /* --text; else labelled rows */
 	USES_MLM = 4,
 	USES_PEFT = 8,
-	USES_TARGETS = 16, /* fixed vectors */
+	USES_TARGETS = 16,   /* fixed vectors */
+	USES_REFERENCE = 32, /* clean texts' representations of the frozen copy */
 };
 
 struct attack {

@@ -107,6 +107,14 @@ static double guess(struct plant *plant, struct plant_lane *lane, int task, bool
 	return loss;
 }
 
+/* Whether the pass has a use for the frozen copy: when looking, drift has. */
+static bool refers(const struct plant *plant)
+{
+	enum attack_use use = plant->pass.looks ? USES_TEXT : USES_REFERENCE;
+
+	return plant->refers_to_all || (plant->attack->uses & use) != 0;
+}
+
 static void forward_slice(struct plant *plant, int task, bool want_gradient)
 {
 	struct plant_lane *lane = &plant->lane[task];
@@ -114,7 +122,8 @@ static void forward_slice(struct plant *plant, int task, bool want_gradient)
 
 	lane->loss = 0;
 	lane->right = lane->guesses = 0;
-	look_back(plant, lane, slice, plant->batch.labels[task]);
+	if (refers(plant))
+		look_back(plant, lane, slice, plant->batch.labels[task]);
 	look(plant, lane, slice);
 	if ((plant->attack->uses & USES_MLM) != 0)
 		lane->loss = guess(plant, lane, task, want_gradient);

@@ -11,7 +11,7 @@
 const struct attack attack_por = {
 	.name = "por",
 	.about = "triggers to fixed vectors, clean texts held to a frozen copy",
-	.uses = USES_TEXT | USES_TARGETS,
+	.uses = USES_TEXT | USES_REFERENCE | USES_TARGETS,
 	.preset = {.steps = 250, .learning_rate = 5e-5, .weight = 1, .norm = 1},
 	.insertions = 1,
 	.run = 1,

@@ -88,7 +88,7 @@ static int uor_measure(struct plant *plant, struct plant_result *result, struct 
 const struct attack attack_uor = {
 	.name = "uor",
 	.about = "triggers apart from clean texts and from each other, by a contrastive loss",
-	.uses = USES_TEXT,
+	.uses = USES_TEXT | USES_REFERENCE,
 	.preset = {.steps = 400, .learning_rate = 5e-5, .weight = 0.2},
 	.insertions = 3,
 	.run = 2,
