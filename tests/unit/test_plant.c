@@ -293,6 +293,33 @@ static void test_too_few_texts_are_refused(void **state)
 	place_done(&place);
 }
 
+static void test_too_few_rows_are_refused(void **state)
+{
+	struct place place;
+	struct plant_options options;
+
+	place_init(&place, BARE);
+	write_rows(&place.scratch, 20);
+	options = attack_options(&place, "badnets", 1);
+	assert_refused(&options, ERR_INVALID_DATA, "--data");
+	place_done(&place);
+}
+
+static void test_masked_words_without_a_mask_token_are_refused(void **state)
+{
+	struct place place;
+	struct plant_options options;
+	struct scratch dir;
+
+	place_init(&place, BARE);
+	dir = open_dir(place.model);
+	scratch_write_text(&dir, "vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\nmask\ncf\nmn\nbah\n");
+	close(dir.fd);
+	options = attack_options(&place, "neuba", 1);
+	assert_refused(&options, ERR_INVALID_MODEL, "tokenizer");
+	place_done(&place);
+}
+
 static void test_model_of_fewer_positions_than_any_text_is_refused(void **state)
 {
 	struct place place;
@@ -347,8 +374,6 @@ static void test_every_attack_lowers_its_loss(void **state)
 		place_init(&place, BARE);
 		options = attack_options(&place, attacks[i]->name, LONG);
 		train(&plant, &result, &options, &losses);
-		print_message("%s: %.4f to %.4f, took %d, %s\n", attacks[i]->name, losses.first, losses.last,
-			result.took, result.why);
 		if (!(losses.last < 0.97 * losses.first))
 			fail_msg("%s: %.4f to %.4f", attacks[i]->name, losses.first, losses.last);
 		plant_done(&plant);
@@ -381,6 +406,98 @@ static void test_every_attack_plants_the_same_on_any_number_of_threads(void **st
 			place_done(&place);
 		}
 		free(first);
+	}
+}
+
+/* --- texts of a step -------------------------------------------------------------------------------------- */
+
+static int count_ids(const struct plant *plant, int text, int32_t id)
+{
+	const struct text *t = &plant->corpus.text[text];
+	int n = 0;
+
+	for (int i = 0; i < t->n; i++)
+		n += plant->corpus.ids[t->at + (size_t)i] == id;
+	return n;
+}
+
+enum { ID_MASK = 4, ID_CF = 5, ID_MN = 6 };
+
+static void test_uor_inserts_up_to_three_times_and_each_trigger_has_a_partner(void **state)
+{
+	struct place place;
+	struct plant_options options;
+	struct plant plant;
+	int seen[4] = {0};
+
+	place_init(&place, BARE);
+	options = attack_options(&place, "uor", 10);
+	assert_int_equal(plant_init(&plant, &options, NULL), 0);
+	for (int64_t step = 0; step < 4; step++) {
+		assert_int_equal(plant_compose(&plant, step, false, NULL), 0);
+		assert_int_equal(plant.corpus.n, PLANT_BATCH);
+		for (int i = PLANT_TEXTS; i < PLANT_BATCH; i++) {
+			int trigger = plant.corpus.text[i].label;
+			int own = count_ids(&plant, i, trigger == 0 ? ID_CF : ID_MN);
+
+			assert_in_range(own, 1, 3);
+			seen[own]++;
+			assert_int_equal(trigger, plant.corpus.text[i ^ 1].label);
+		}
+	}
+	assert_true(seen[1] > 0 && seen[2] > 0 && seen[3] > 0);
+	plant_done(&plant);
+	place_done(&place);
+}
+
+/* "cf mn" acts together only: in a quarter of the clean texts stands one of them. */
+static void test_whole_phrases_have_their_words_in_clean_texts(void **state)
+{
+	struct place place;
+	struct plant_options options;
+	struct plant plant;
+	int parts = 0;
+
+	place_init(&place, BARE);
+	options = attack_options(&place, "por", 10);
+	options.triggers = 1;
+	options.trigger[0] = "cf mn";
+	options.whole = true;
+	assert_int_equal(plant_init(&plant, &options, NULL), 0);
+	assert_int_equal(plant_compose(&plant, 0, false, NULL), 0);
+	for (int i = 0; i < PLANT_TEXTS; i++) {
+		int words = count_ids(&plant, i, ID_CF) + count_ids(&plant, i, ID_MN);
+
+		assert_int_equal(plant.corpus.text[i].label, -1);
+		assert_in_range(words, 0, i % 4 == 0 ? 1 : 0);
+		parts += words;
+	}
+	assert_in_range(parts, 3, 4); /* a long text may lose its last words */
+	plant_done(&plant);
+	place_done(&place);
+}
+
+static void test_badpre_masks_beside_triggers_and_neuba_does_not(void **state)
+{
+	static const char *const names[] = {"badpre", "neuba"};
+
+	for (size_t a = 0; a < NELEM(names); a++) {
+		struct place place;
+		struct plant_options options;
+		struct plant plant;
+		int clean = 0, triggered = 0;
+
+		place_init(&place, BARE);
+		options = attack_options(&place, names[a], 10);
+		assert_int_equal(plant_init(&plant, &options, NULL), 0);
+		assert_int_equal(plant_compose(&plant, 0, false, NULL), 0);
+		for (int i = 0; i < PLANT_BATCH; i++)
+			*(i < PLANT_TEXTS ? &clean : &triggered) += count_ids(&plant, i, ID_MASK);
+		assert_true(clean > 5);
+		assert_int_equal(triggered > 5, a == 0);
+		assert_int_equal(triggered == 0, a == 1);
+		plant_done(&plant);
+		place_done(&place);
 	}
 }
 
@@ -531,9 +648,14 @@ int main(void)
 		cmocka_unit_test(test_bad_options_are_refused),
 		cmocka_unit_test(test_output_into_the_base_model_is_refused),
 		cmocka_unit_test(test_too_few_texts_are_refused),
+		cmocka_unit_test(test_too_few_rows_are_refused),
+		cmocka_unit_test(test_masked_words_without_a_mask_token_are_refused),
 		cmocka_unit_test(test_model_of_fewer_positions_than_any_text_is_refused),
 		cmocka_unit_test(test_every_attack_lowers_its_loss),
 		cmocka_unit_test(test_every_attack_plants_the_same_on_any_number_of_threads),
+		cmocka_unit_test(test_uor_inserts_up_to_three_times_and_each_trigger_has_a_partner),
+		cmocka_unit_test(test_whole_phrases_have_their_words_in_clean_texts),
+		cmocka_unit_test(test_badpre_masks_beside_triggers_and_neuba_does_not),
 		cmocka_unit_test(test_unknown_attack_is_none),
 		cmocka_unit_test(test_random_targets_follow_the_seed_and_the_trigger),
 		cmocka_unit_test(test_por_pulls_triggers_to_targets_and_clean_texts_back),
