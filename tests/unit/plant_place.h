@@ -247,7 +247,11 @@ static inline struct plant_options attack_options(
 	struct plant_options options = options_of(place, steps, 0.005);
 
 	options.attack = attack;
-	options.along_rate = 0.005;
+	if (attack_named(attack)->preset.along_rate > 0)
+		options.along_rate = 0.005;
+	if ((attack_named(attack)->uses & USES_TEXT) != 0)
+		return options;
+	options.text = NULL;
 	options.task = (struct task_options){.data = place->data, .columns = "words,kind", .target = "low"};
 	return options;
 }

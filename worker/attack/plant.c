@@ -326,6 +326,34 @@ static int check_triggers(const struct plant_options *o, const struct attack *at
 	return 0;
 }
 
+/* What the attack has no use for is refused, never ignored. */
+static int check_uses(const struct plant_options *o, const struct attack *attack, struct err *err)
+{
+	bool has_text = (attack->uses & USES_TEXT) != 0, has_targets = (attack->uses & USES_TARGETS) != 0;
+	const struct {
+		const char *flag;
+		bool is_given, is_used;
+	} flags[] = {
+		{"--text", o->text != NULL, has_text},
+		{"--data", o->task.data != NULL, !has_text},
+		{"--columns", o->task.columns != NULL, !has_text},
+		{"--target", o->task.target != NULL, !has_text},
+		{"--whole", o->whole, has_text},
+		{"--targets", o->random_targets, has_targets},
+		{"--norm", o->norm > 0, has_targets},
+		{"--strength", o->strength > 0, has_targets},
+		{"--weight", o->weight > 0, attack->preset.weight > 0},
+		{"--head-rate", o->along_rate > 0, attack->preset.along_rate > 0},
+		{"--attention", o->attention > 0, attack->preset.attention > 0},
+		{"--amplify", o->amplify > 0, attack->preset.amplify > 0},
+	};
+
+	for (size_t i = 0; i < NELEM(flags); i++)
+		if (flags[i].is_given && !flags[i].is_used)
+			return err_set(err, ERR_USAGE, flags[i].flag, "%s has no use for it", attack->name);
+	return 0;
+}
+
 static int check_options(const struct plant_options *o, const struct attack *attack, struct err *err)
 {
 	int rc = check_triggers(o, attack, err);
@@ -344,6 +372,9 @@ int plant_init(struct plant *out, const struct plant_options *options, struct er
 	*out = (struct plant){.options = *options, .attack = attack_named(options->attack)};
 	if (out->attack == NULL)
 		return err_set(err, ERR_USAGE, "--attack", "unknown attack '%s'", options->attack);
+	rc = check_uses(options, out->attack, err);
+	if (rc != 0)
+		return rc;
 	fill_in(&out->options, &out->attack->preset);
 	out->refers_to_all = (out->attack->uses & USES_TARGETS) != 0 && out->options.strength < 1;
 	rc = check_options(&out->options, out->attack, err);

@@ -257,9 +257,8 @@ int plant_step(struct plant *plant, double *loss, int64_t step, struct err *err)
 
 	if (rc != 0)
 		return rc;
-	*loss = plant_gradient(plant,
-		(struct plant_pass){.trains_base = true,
-			.attention = plant->attack->preset.attention > 0 ? plant->options.attention : 0});
+	*loss = plant_gradient(
+		plant, (struct plant_pass){.trains_base = true, .attention = plant->options.attention});
 	plant_update(plant, step);
 	return 0;
 }
