@@ -15,6 +15,8 @@
 
 static const double TEMPERATURE = 0.5;
 
+_Static_assert(PLANT_BATCH <= CONTRAST_MAX, "a batch is compared at once");
+
 static double uor_loss(struct plant *plant, const struct plant_views *views)
 {
 	return targets_keep(plant, views, 1) + contrast_loss(views->d_cls, views->cls, views->trigger,
