@@ -15,7 +15,7 @@
 
 static const double TEMPERATURE = 0.5;
 
-_Static_assert(PLANT_BATCH <= CONTRAST_MAX, "a batch is compared at once");
+_Static_assert((int)PLANT_BATCH <= (int)CONTRAST_MAX, "a batch is compared at once");
 
 static double uor_loss(struct plant *plant, const struct plant_views *views)
 {
