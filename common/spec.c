@@ -364,7 +364,7 @@ static int parse_ref(struct parse *p, const struct spec_field *f, json_t *value,
 	if (p->mode == SPEC_WORKER)
 		return parse_resolved(p, ref, value, place);
 	if (!take_text(ref->id, sizeof(ref->id), value, 1, SPEC_ID_BYTES - 1))
-		return refuse(p, place, "the id of an upload");
+		return refuse(p, place, "an id");
 	return 0;
 }
 

@@ -48,7 +48,7 @@ enum spec_reduction { SPEC_MEAN, SPEC_SUM };
 enum spec_task { SPEC_CLASSIFICATION };
 enum spec_rule { SPEC_POINT, SPEC_BOUND };
 
-/* An uploaded model or file. id "": there is none. The server fills in sha256 and name after SPEC_API. */
+/* An uploaded model or file, or a job whose adapter is meant (sha256 is its adapter.zip's). id "": there is none. The server fills in sha256 and name after SPEC_API. */
 struct spec_ref {
 	char id[SPEC_ID_BYTES];
 	char sha256[SHA256_HEX_BYTES];
@@ -89,6 +89,7 @@ struct spec {
 		int bottleneck; /* 0: a sixteenth of the hidden size */
 		int activation; /* enum spec_activation; -1 for LoRA, which has none */
 		int length, mlp_width;
+		struct spec_ref init_from;
 	} peft;
 
 	struct {

@@ -95,7 +95,10 @@ static const struct spec_field fine_tuning_fields[] = {
 		.about = "Prefix: number of virtual tokens, which take no positions."},
 	{"peft.mlp_width", FIELD_INT, 0, AT(peft.mlp_width), 1, 4096, 256, .pefts = PREFIX,
 		.about = "Prefix: width of the MLP that makes it in training."},
-	{"peft.init_from", FIELD_RESERVED, FIELD_NULLABLE | FIELD_LATER, .about = "A job of ours to repair."},
+	{"peft.init_from", FIELD_REF, FIELD_NULLABLE, AT(peft.init_from),
+		.about =
+			"A job that succeeded, of the same model and method, whose adapter this one repairs: "
+			"training starts from it, with a new head."},
 
 	{"defense", FIELD_GROUP, FIELD_NULLABLE, AT(defense.present), .preset = 1,
 		.about = "The two defence terms of the loss; null trains without them."},

@@ -169,6 +169,13 @@ int spec_write(struct buf *out, const struct spec *spec, enum spec_mode mode, st
 	return write_json(out, spec_json(spec, mode), err);
 }
 
+/* Of a job whose adapter is meant, only the digest is the work's. */
+static void drop_job(json_t *ref)
+{
+	json_object_del(ref, "id");
+	json_object_del(ref, "name");
+}
+
 int spec_digest(char out[SHA256_HEX_BYTES], const struct spec *spec, struct err *err)
 {
 	static const char *const refs[] = {"training_file", "validation_file", "test_file"};
@@ -178,6 +185,7 @@ int spec_digest(char out[SHA256_HEX_BYTES], const struct spec *spec, struct err 
 
 	for (size_t i = 0; i < NELEM(refs); i++)
 		json_object_del(json_object_get(json, refs[i]), "id");
+	drop_job(json_object_get(json_object_get(json, "peft"), "init_from"));
 	json_object_del(json, "suffix");
 	json_object_del(json, "metadata");
 	rc = write_json(&text, json, err);

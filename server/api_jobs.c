@@ -94,8 +94,52 @@ static int resolve_file(struct spec_ref *ref, struct store *store, const char *p
 	return 0;
 }
 
-static int resolve(struct spec *spec, struct store *store, struct err *err)
+static int check_repairable(
+	const struct spec *spec, const struct job_row *old, const struct server *server, struct err *err)
 {
+	static const char param[] = "peft.init_from";
+
+	if (old->status != JOB_SUCCEEDED)
+		return err_set(err, ERR_INVALID_VALUE, param,
+			"Job '%s' is %s; only a job that succeeded can be repaired", old->id,
+			job_status_name(old->status));
+	if (strcmp(old->spec.model.sha256, spec->model.sha256) != 0)
+		return err_set(
+			err, ERR_INVALID_VALUE, param, "Job '%s' trained on another base model", old->id);
+	if (old->spec.peft.type != spec->peft.type)
+		return err_set(
+			err, ERR_INVALID_VALUE, param, "Job '%s' trained by another PEFT method", old->id);
+	if (!jobdir_has_adapter(server, old->id))
+		return err_set(err, ERR_INVALID_VALUE, param, "The adapter of job '%s' is not kept", old->id);
+	return 0;
+}
+
+/* The job to repair; its digest is that of the adapter. After job_resolve_model. */
+static int resolve_repair(struct spec *spec, const struct server *server, struct err *err)
+{
+	struct spec_ref *ref = &spec->peft.init_from;
+	struct job_row old = {0};
+	struct artifact zip;
+	int rc = ref->id[0] != '\0' ? store_job_get(&old, server->store, ref->id, err) : 0;
+
+	if (ref->id[0] == '\0')
+		return 0;
+	if (rc == -ERR_NOT_FOUND)
+		return err_set(
+			err, ERR_INVALID_VALUE, "peft.init_from", "The job '%s' does not exist", ref->id);
+	if (rc == 0)
+		rc = check_repairable(spec, &old, server, err);
+	if (rc == 0)
+		rc = store_artifact_get(&zip, server->store, old.seq, "adapter.zip", err);
+	if (rc == 0)
+		memcpy(ref->sha256, zip.sha256, sizeof(ref->sha256));
+	job_row_done(&old);
+	return rc;
+}
+
+static int resolve(struct spec *spec, const struct server *server, struct err *err)
+{
+	struct store *store = server->store;
 	int rc = job_resolve_model(&spec->model, store, err);
 
 	if (rc == 0)
@@ -104,6 +148,8 @@ static int resolve(struct spec *spec, struct store *store, struct err *err)
 		rc = resolve_file(&spec->validation_file, store, "validation_file", err);
 	if (rc == 0)
 		rc = resolve_file(&spec->test_file, store, "test_file", err);
+	if (rc == 0)
+		rc = resolve_repair(spec, server, err);
 	return rc;
 }
 
@@ -134,7 +180,7 @@ int jobs_create(struct request *req, struct err *err)
 	int rc = parse_spec(&job.spec, req, err);
 
 	if (rc == 0)
-		rc = resolve(&job.spec, server->store, err);
+		rc = resolve(&job.spec, server, err);
 	if (rc == 0)
 		rc = job_check_queue(server, err);
 	if (rc == 0) {

@@ -47,6 +47,43 @@ static int link_data(
 	return 0;
 }
 
+/* --- the adapter to start from -------------------------------------------------------------------------- */
+
+static const struct {
+	const char *kept, *linked;
+} adapter_parts[] = {{"adapter.json", "data/init.json"}, {"adapter.safetensors", "data/init.safetensors"}};
+
+static int link_adapter(const struct server *server, int dirfd, const struct spec_ref *ref, struct err *err)
+{
+	int from, rc;
+
+	if (ref->id[0] == '\0')
+		return 0;
+	rc = jobdir_open(&from, server, ref->id, false, err);
+	if (rc != 0)
+		return rc;
+	for (size_t i = 0; i < NELEM(adapter_parts) && rc == 0; i++)
+		if (linkat(from, adapter_parts[i].kept, dirfd, adapter_parts[i].linked, 0) != 0)
+			rc = err_errno(err, errno, ref->id, "link the adapter to start from");
+	close(from);
+	return rc;
+}
+
+bool jobdir_has_adapter(const struct server *server, const char *job_id)
+{
+	int dirfd;
+	bool has = true;
+
+	if (jobdir_open(&dirfd, server, job_id, false, NULL) != 0)
+		return false;
+	for (size_t i = 0; i < NELEM(adapter_parts); i++)
+		has = has && faccessat(dirfd, adapter_parts[i].kept, R_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	close(dirfd);
+	return has;
+}
+
+/* --- the whole ------------------------------------------------------------------------------------------ */
+
 /* Written anew at each start, so it needs no fsync. */
 static int write_spec(int dirfd, const struct spec *spec, struct err *err)
 {
@@ -78,6 +115,8 @@ int jobdir_fill(const struct server *server, int dirfd, const struct spec *spec,
 		rc = link_data(server, dirfd, "validation", &spec->validation_file, err);
 	if (rc == 0)
 		rc = link_data(server, dirfd, "test", &spec->test_file, err);
+	if (rc == 0)
+		rc = link_adapter(server, dirfd, &spec->peft.init_from, err);
 	if (rc == 0)
 		rc = write_spec(dirfd, spec, err);
 	return rc;

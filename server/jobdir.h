@@ -8,6 +8,7 @@
  *   adapter.zip   of a job that succeeded             stays
  *   merged.zip    likewise, where it was asked for    stays
  *   report.json   likewise                            stays
+ *   adapter.json, adapter.safetensors   likewise: its parts, for jobs that start from them
  */
 #ifndef OBLIVIATE_JOBDIR_H
 #define OBLIVIATE_JOBDIR_H
@@ -21,6 +22,9 @@ int jobdir_open(
 
 /* What a worker needs, anew: spec.json and data/, and out/ as it is. No worker may be there. */
 int jobdir_fill(const struct server *server, int dirfd, const struct spec *spec, struct err *err) MUST_USE;
+
+/* Does the job's directory have what another one can start from? */
+bool jobdir_has_adapter(const struct server *server, const char *job_id);
 
 /* Remove data/ and out/ of a finished job, on the thread pool. */
 void jobdir_clean(const struct server *server, const char *job_id);

@@ -177,6 +177,30 @@ static int write_zips(struct result *result, int outfd, struct err *err)
 	return rc;
 }
 
+/* --- what a later job may start from ------------------------------------------------------------------ */
+
+/* The adapter's parts by the names that jobdir links them by; of the tensors, the one that is there. */
+static const struct {
+	const char *path, *name;
+} kept[] = {
+	{"adapter/adapter_config.json", "adapter.json"},
+	{"adapter/adapter_model.safetensors", "adapter.safetensors"},
+	{"adapter/adapter.safetensors", "adapter.safetensors"},
+};
+
+/* On disk for good with the archives, whose directory is synced after this. */
+static int keep_adapter(const struct result *result, int outfd, struct err *err)
+{
+	for (size_t i = 0; i < NELEM(kept); i++) {
+		if (!is_said(result, kept[i].path))
+			continue;
+		(void)unlinkat(result->dirfd, kept[i].name, 0); /* of an attempt that was undone */
+		if (linkat(outfd, kept[i].path, result->dirfd, kept[i].name, 0) != 0)
+			return err_errno(err, errno, kept[i].path, "keep the adapter");
+	}
+	return 0;
+}
+
 /* --- report and files ------------------------------------------------------------------------------- */
 
 static json_t *artifact_json(const struct artifact *artifact)
@@ -286,6 +310,8 @@ static int make_job(struct result *result, int outfd, struct err *err)
 {
 	int rc = check_said(result, outfd, err);
 
+	if (rc == 0)
+		rc = keep_adapter(result, outfd, err);
 	if (rc == 0)
 		rc = write_zips(result, outfd, err);
 	if (rc == 0)

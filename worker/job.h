@@ -8,6 +8,7 @@
 #include "worker/export/manifest.h"
 #include "worker/found.h"
 #include "worker/inputs.h"
+#include "worker/repair.h"
 #include "worker/run.h"
 #include "worker/schedule.h"
 #include "worker/train/checkpoint.h"
@@ -30,6 +31,7 @@ struct job {
 	struct encoder encoder;
 	struct params params;
 	struct peft peft;
+	struct repair repair; /* the adapter that the job starts from, if any */
 	struct head head;
 	struct checkpoint checkpoint;
 	double saved_at;   /* seconds, of the last checkpoint */

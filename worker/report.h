@@ -73,6 +73,7 @@ struct versions {
 struct report {
 	const char *job, *status;
 	struct report_input model, training_file, validation_file, test_file;
+	const char *init_from_sha256; /* adapter.zip of the job that this one repairs; NULL: none */
 	const char *spec_sha256;
 	const struct labels *labels;
 	const struct training_summary *training, *undefended_training;

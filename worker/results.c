@@ -148,6 +148,7 @@ static int fill_report(struct report_parts *parts, const struct job *job, struct
 		.training_file = report_input(job, &s->training_file, PART_TRAIN),
 		.validation_file = report_input(job, &s->validation_file, PART_VALIDATION),
 		.test_file = report_input(job, &s->test_file, PART_TEST),
+		.init_from_sha256 = s->peft.init_from.id[0] != '\0' ? s->peft.init_from.sha256 : NULL,
 		.spec_sha256 = job->spec_sha256,
 		.labels = &job->inputs.labels,
 		.training = &parts->training[0],
@@ -184,6 +185,7 @@ static void report_parts_done(struct report_parts *parts)
 /* What was trained, and the arrays that it borrows. */
 struct trained_parts {
 	const real **A, **B;
+	struct lora_joined joined;
 	real *flat;
 	struct trained trained;
 };
@@ -197,6 +199,17 @@ static void fill_head(struct trained *out, const struct job *job)
 	out->dense_b = param_w(p, head->dense_b);
 	out->out_w = param_w(p, head->out_w);
 	out->out_b = param_w(p, head->out_b);
+}
+
+/* A job that started from another's adapter exports both as one: the user's base does not have the old one. */
+static int join_old(struct trained_parts *out, const struct job *job, struct err *err)
+{
+	const struct lora *old = repair_lora(&job->repair);
+	int rc = old != NULL ? lora_join(&out->joined, old, &out->trained.lora, err) : 0;
+
+	if (rc == 0 && old != NULL)
+		out->trained.lora = out->joined.lora;
+	return rc;
 }
 
 static int fill_lora(struct trained_parts *out, const struct job *job, struct err *err)
@@ -221,20 +234,14 @@ static int fill_lora(struct trained_parts *out, const struct job *job, struct er
 	}
 	lora->A = out->A;
 	lora->B = out->B;
-	return 0;
+	return join_old(out, job, err);
 }
 
 static int fill_adapter(struct trained_parts *out, const struct job *job, struct err *err)
 {
-	static const char *const names[] = {[KERNEL_GELU] = "gelu",
-		[KERNEL_GELU_TANH] = "gelu_new",
-		[KERNEL_RELU] = "relu",
-		[KERNEL_SILU] = "swish",
-		[KERNEL_TANH] = "tanh"};
-
 	(void)err;
 	out->trained.adapter = (struct trained_adapter){.bottleneck = job->peft.options.bottleneck,
-		.activation = names[job->peft.options.activation],
+		.activation = trained_activation(job->peft.options.activation),
 		.params = &job->params};
 	return 0;
 }
@@ -273,9 +280,19 @@ static int fill_trained(struct trained_parts *out, const struct job *job, struct
 
 static void trained_parts_done(struct trained_parts *parts)
 {
+	lora_joined_done(&parts->joined);
 	free(parts->A);
 	free(parts->B);
 	free(parts->flat);
+}
+
+/* The method's settings. The job that the adapter came from is among the inputs, by its digest. */
+static json_t *listed_peft(const struct report_parts *parts)
+{
+	json_t *peft = json_deep_copy(json_object_get(parts->settings, "peft"));
+
+	json_object_del(peft, "init_from");
+	return peft;
 }
 
 /* The settings that the model card lists: with mode auto, the weights that were chosen. */
@@ -288,9 +305,9 @@ static json_t *listed_settings(const struct report_parts *parts, const struct jo
 		json_object_set_new(defense, "amplify", json_real(job->spec->defense.amplify * strength));
 		json_object_set_new(defense, "attention", json_real(job->spec->defense.attention * strength));
 	}
-	return json_pack("{s:O, s:O, s:o}", "hyperparameters",
-		json_object_get(parts->settings, "hyperparameters"), "peft",
-		json_object_get(parts->settings, "peft"), "defense", defense);
+	return json_pack("{s:O, s:o, s:o}", "hyperparameters",
+		json_object_get(parts->settings, "hyperparameters"), "peft", listed_peft(parts), "defense",
+		defense);
 }
 
 static int write_merged(struct job *job, const struct model_card *card, struct err *err)

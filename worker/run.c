@@ -87,8 +87,6 @@ static int make_model(struct job *job, struct err *err)
 	int rc = choose_form(&form, job->spec, kernels, err);
 
 	if (rc == 0)
-		rc = encoder_init(&job->encoder, config, &job->inputs.weights, kernels, form, job->par, err);
-	if (rc == 0)
 		rc = peft_declare(&job->peft, methods[job->spec->peft.type], &options, shape, &job->params,
 			kernels, err);
 	if (rc == 0)
@@ -96,6 +94,12 @@ static int make_model(struct job *job, struct err *err)
 			&job->params, kernels, err);
 	if (rc == 0)
 		rc = params_alloc(&job->params, err);
+	if (rc == 0)
+		rc = repair_open(&job->repair, job->spec, config, &job->inputs.weights, &job->peft,
+			job->run->data_fd, err);
+	if (rc == 0)
+		rc = encoder_init(&job->encoder, config, repair_weights(&job->repair, &job->inputs.weights),
+			kernels, form, job->par, err);
 	job->encoder.peft = &job->peft;
 	return rc;
 }
@@ -262,6 +266,7 @@ static void start_run(struct job *job)
 	for (size_t i = 0; i < p->size; i++)
 		p->w[i] = p->m[i] = p->v[i] = 0;
 	job->peft.method->init(&job->peft, rng_key(key, 0));
+	repair_start(&job->repair);
 	head_init(&job->head, rng_key(key, 1));
 	buf_reset(&job->checkpoint.csv);
 	report_csv_header(&job->checkpoint.csv);
@@ -567,6 +572,7 @@ static void job_done(struct job *job)
 	peft_done(&job->peft);
 	params_done(&job->params);
 	encoder_done(&job->encoder);
+	repair_done(&job->repair);
 	inputs_done(&job->inputs);
 	par_free(job->par);
 }

@@ -33,6 +33,8 @@ export const GROUPS = [
 		{path: "peft.mlp_width", label: "Width of the MLP", ...count, max: 4096, value: 256, of: ["prefix"]},
 		{path: "peft.activation", label: "Activation", choices: ["", "silu", "gelu", "relu", "tanh"], value: "",
 			of: ["adapter", "prefix"], hint: "Empty: silu for adapters, tanh for prefixes."},
+		{path: "peft.init_from", label: "Job to repair", type: "text",
+			hint: "Starts from the adapter of a job that succeeded, of the same model and method. Empty: from scratch."},
 	]},
 	{title: "Defence", toggle: {path: "defense", label: "Train with the defence", value: true}, fields: [
 		{path: "defense.mode", label: "Strength", choices: ["fixed", "auto", "informed"], value: "fixed",

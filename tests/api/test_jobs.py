@@ -1,4 +1,6 @@
 """Jobs over HTTP: creation, lists, states. The worker is a stand-in: what a real one computes is tested elsewhere."""
+import json
+
 import pytest
 from service import JOBS, kill_later, service, start_service  # noqa: F401
 
@@ -57,7 +59,6 @@ def test_a_job_of_several_seeds_in_mode_auto_can_be_posted_again(service):
     ({"hyperparameters": {"n_epochs": 0}}, "invalid_value", "hyperparameters.n_epochs"),
     ({"peft": {"type": "prompt"}}, "invalid_value", "peft.type"),
     ({"peft": {"type": "prefix", "r": 4}}, "invalid_value", "peft.r"),
-    ({"peft": {"init_from": "ftjob-a"}}, "unsupported", "peft.init_from"),
     ({"seeds": []}, "invalid_value", "seeds"),
     ({"seeds": [1, 1]}, "invalid_value", "seeds[1]"),
     ({"seeds": [1, 2], "seed": 2}, "invalid_value", "seeds"),
@@ -65,6 +66,9 @@ def test_a_job_of_several_seeds_in_mode_auto_can_be_posted_again(service):
     ({"defense": {"mode": "auto", "amplify": 0, "attention": 0}}, "invalid_value", "defense.mode"),
     ({"defense": {"mode": "informed"}, "evaluation": {"scan": False}}, "invalid_value", "defense.mode"),
     ({"export": {"merged": 1}}, "invalid_value", "export.merged"),
+    ({"export": {"merged": True}, "peft": {"type": "prefix"}}, "invalid_value", "export.merged"),
+    ({"peft": {"init_from": "ftjob-nowhere"}}, "invalid_value", "peft.init_from"),
+    ({"peft": {"init_from": ""}}, "invalid_value", "peft.init_from"),
     ({"gate": {"rule": "bound"}}, "unsupported", "gate.rule"),
 ])
 def test_a_bad_field_is_refused_by_its_path(service, fields, code, param):
@@ -188,7 +192,7 @@ def test_a_job_goes_through_its_states_to_its_results(service):
     assert service.daemon.get(f"/v1/models/{done['fine_tuned_model']}").json["object"] == "model"
     # What a finished job needs no more goes.
     service.wait_for(lambda: sorted(path.name for path in service.directory(job).iterdir()) == [
-        "adapter.zip", "log", "report.json", "spec.json"])
+        "adapter.json", "adapter.zip", "log", "report.json", "spec.json"])
 
 
 def test_a_running_job_says_when_it_will_be_finished(service):
@@ -228,3 +232,65 @@ def test_the_worker_gets_the_data_under_its_role_and_extension(service):
     data = service.directory(job) / "data"
     assert {path.name: path.read_bytes() for path in data.iterdir()} == {
         "train.csv": b"text,label\na,b\n", "validation.tsv": b"text\tlabel\n", "test.jsonl": b"{}\n"}
+
+
+# --- jobs that start from another's adapter -----------------------------------------------------------
+
+WITH_TENSORS = "phase train;steps 1;file adapter/adapter_model.safetensors old;results;artifacts;done"
+
+
+def refusal(service, old, **fields):
+    body = {"model": service.model, "training_file": service.file, "peft": {"init_from": old}, **fields}
+    answer = service.daemon.post(JOBS, body)
+    assert (answer.status, answer.error["code"], answer.error["param"]) == (400, "invalid_value", "peft.init_from")
+    return answer.error["message"]
+
+
+def test_a_repair_gets_the_old_adapter_beside_its_data(service):
+    old = service.submit(WITH_TENSORS)
+    service.wait(old)
+    job = service.submit("phase train;steps 1;sleep 600", peft={"init_from": old})
+    service.wait(job, "running")
+    data = service.directory(job) / "data"
+    assert sorted(path.name for path in data.iterdir()) == ["init.json", "init.safetensors", "train.csv"]
+    assert ((data / "init.safetensors").read_text(), (data / "init.json").read_text()) == ("old", "{}")
+    zipped = service.daemon.get(f"{JOBS}/{old}/adapter")
+    spec = json.loads((service.directory(job) / "spec.json").read_text())
+    assert spec["peft"]["init_from"] == {"id": old, "sha256": zipped.headers["ETag"].strip('"'), "name": ""}
+    assert service.get(job)["peft"]["init_from"] == old
+
+
+def test_a_repaired_adapter_can_be_repaired(service):
+    jobs = [service.submit(WITH_TENSORS)]
+    for _ in range(2):
+        service.wait(jobs[-1])
+        jobs.append(service.submit(WITH_TENSORS, peft={"init_from": jobs[-1]}))
+    assert service.wait(jobs[-1])["status"] == "succeeded"
+
+
+def test_an_unfinished_job_cannot_be_repaired(service):
+    old = service.submit("phase train;steps 1;sleep 600")
+    service.wait(old, "running")
+    assert "only a job that succeeded" in refusal(service, old)
+    service.post(old, "cancel")
+    assert "is cancelled" in refusal(service, old)
+
+
+def test_a_job_of_another_base_cannot_be_repaired(service):
+    old = service.submit(WITH_TENSORS)
+    service.wait(old)
+    other = service.daemon.upload_model({"config.json": b'{"another": 1}'})["id"]
+    assert "another base model" in refusal(service, old, model=other)
+
+
+def test_a_job_of_another_method_cannot_be_repaired(service):
+    old = service.submit(WITH_TENSORS)
+    service.wait(old)
+    assert "another PEFT method" in refusal(service, old, peft={"type": "prefix", "init_from": old})
+
+
+def test_a_job_whose_adapter_is_not_kept_cannot_be_repaired(service):
+    old = service.submit(WITH_TENSORS)
+    service.wait(old)
+    (service.directory(old) / "adapter.safetensors").unlink()
+    assert "not kept" in refusal(service, old)

@@ -114,7 +114,7 @@ def test_a_model_that_no_job_needs_is_deleted(client, tmp_path):
     ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs", "invalid_value"),
     ({"extra_body": {"frobnicate": 1}}, "frobnicate", "unknown_parameter"),
     ({"extra_body": {"peft": {"type": "prefix", "bottleneck": 4}}}, "peft.bottleneck", "invalid_value"),
-    ({"extra_body": {"peft": {"init_from": "ftjob-a"}}}, "peft.init_from", "unsupported"),
+    ({"extra_body": {"peft": {"init_from": "ftjob-a"}}}, "peft.init_from", "invalid_value"),
     ({"extra_body": {"evaluation": {"compare_undefended": False}, "gate": {"max_ca_drop": 0.1}}},
      "gate.max_ca_drop", "invalid_value"),
 ])

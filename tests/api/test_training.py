@@ -1,5 +1,6 @@
 """Whole jobs under the real worker: the same work gives the same bytes, whatever happens to those who do it."""
 import io
+import json
 import os
 import signal
 import time
@@ -163,3 +164,19 @@ def test_the_merged_model_is_the_base_with_the_adapter_added(start_daemon, input
     for name in ("bert.pooler.dense.weight", "classifier.weight"):
         assert (merged[name] == adapter[f"base_model.model.{name}"]).all()
     assert "vocab.txt" in zipfile.ZipFile(io.BytesIO(archive)).namelist()
+
+
+def test_a_repair_holds_the_old_adapter_and_the_new(start_daemon, inputs):
+    daemon = start_daemon()
+    old = submit(daemon, inputs, hyperparameters=tiny.QUICK, defense=None)
+    before = tensors(finish(daemon, old), "adapter_model.safetensors")
+    new = submit(daemon, inputs, hyperparameters=tiny.QUICK, peft={"r": 2, "alpha": 2, "init_from": old})
+    archive = finish(daemon, new)
+    after = tensors(archive, "adapter_model.safetensors")
+    config = json.loads(zipfile.ZipFile(io.BytesIO(archive)).read("adapter_config.json"))
+    assert (config["r"], config["lora_alpha"]) == (4 + 2, 4 + 2)
+    for name, value in before.items():
+        if name.endswith("lora_A.weight"):
+            assert (after[name][:4] == value).all() and after[name].shape[0] == 6
+    assert all(old.encode() not in zipfile.ZipFile(io.BytesIO(archive)).read(name)
+               for name in zipfile.ZipFile(io.BytesIO(archive)).namelist())

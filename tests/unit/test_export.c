@@ -453,7 +453,7 @@ static void test_manifest_has_the_digest_of_every_input_and_output(void **state)
 	json_t *manifest = json_loads(text.data, 0, NULL), *outputs = json_object_get(manifest, "outputs");
 	json_t *inputs =
 		json_loads("{\"model\": \"aaaa\", \"training_file\": \"bbbb\", \"validation_file\": null,"
-			   " \"test_file\": null, \"spec\": \"cccc\"}",
+			   " \"test_file\": null, \"init_from\": null, \"spec\": \"cccc\"}",
 			0, NULL);
 
 	assert_true(json_equal(json_object_get(manifest, "inputs"), inputs));

@@ -4,7 +4,6 @@
 
 #include "worker/export/json_file.h"
 #include "worker/export/label_files.h"
-#include "worker/export/tensor_list.h"
 #include "worker/export/torch_file.h"
 
 static const char version[] = "adapters.1.3.0";
@@ -158,10 +157,19 @@ static int write_both(int dirfd, const char *safetensors, const char *bin, int n
 	return rc;
 }
 
+int adapterhub_format_add(struct tensor_list *list, const struct trained *trained, struct err *err)
+{
+	return methods[trained->peft].add(list, trained, err);
+}
+
+int adapterhub_format_tensors(const struct trained *trained)
+{
+	return methods[trained->peft].tensors + trained->L * methods[trained->peft].tensors_per_layer;
+}
+
 int adapterhub_format_write(
 	int dirfd, const struct trained *trained, const struct labels *labels, struct err *err)
 {
-	int tensors = methods[trained->peft].tensors + trained->L * methods[trained->peft].tensors_per_layer;
 	int rc = json_file_write(dirfd, "adapter_config.json",
 		outer_json(methods[trained->peft].config(trained), trained), err);
 
@@ -169,8 +177,8 @@ int adapterhub_format_write(
 		rc = json_file_write(
 			dirfd, "head_config.json", outer_json(head_json(trained, labels), trained), err);
 	if (rc == 0)
-		rc = write_both(dirfd, "adapter.safetensors", "pytorch_adapter.bin", tensors,
-			methods[trained->peft].add, trained, err);
+		rc = write_both(dirfd, ADAPTERHUB_FORMAT_TENSORS, "pytorch_adapter.bin",
+			adapterhub_format_tensors(trained), adapterhub_format_add, trained, err);
 	if (rc == 0)
 		rc = write_both(
 			dirfd, "model_head.safetensors", "pytorch_model_head.bin", 4, add_head, trained, err);

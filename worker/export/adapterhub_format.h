@@ -21,7 +21,14 @@
 #define OBLIVIATE_ADAPTERHUB_FORMAT_H
 
 #include "worker/data/dataset.h"
+#include "worker/export/tensor_list.h"
 #include "worker/export/trained.h"
+
+#define ADAPTERHUB_FORMAT_TENSORS "adapter.safetensors"
+
+/* The adapter's or prefix's tensors by their names in the file; how many there are. */
+int adapterhub_format_add(struct tensor_list *list, const struct trained *trained, struct err *err) MUST_USE;
+int adapterhub_format_tensors(const struct trained *trained);
 
 /* Write the six files into the directory. */
 int adapterhub_format_write(

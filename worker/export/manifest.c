@@ -25,10 +25,10 @@ static json_t *digest(const char *sha256)
 
 static json_t *inputs_json(const struct report *report)
 {
-	return json_pack("{s:o, s:o, s:o, s:o, s:o}", "model", digest(report->model.sha256), "training_file",
-		digest(report->training_file.sha256), "validation_file",
-		digest(report->validation_file.sha256), "test_file", digest(report->test_file.sha256), "spec",
-		digest(report->spec_sha256));
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "model", digest(report->model.sha256),
+		"training_file", digest(report->training_file.sha256), "validation_file",
+		digest(report->validation_file.sha256), "test_file", digest(report->test_file.sha256),
+		"init_from", digest(report->init_from_sha256), "spec", digest(report->spec_sha256));
 }
 
 static json_t *outputs_json(const struct manifest *manifest)

@@ -1,7 +1,7 @@
 /*
  * manifest: manifest.json, the SHA-256 of every input and output of a job.
  *
- *   {"inputs": {"model", "training_file", "validation_file", "test_file", "spec": SHA-256 or null},
+ *   {"inputs": {"model", "training_file", "validation_file", "test_file", "init_from", "spec": SHA-256 or null},
  *    "outputs": [{"path", "bytes", "sha256"}]}
  *
  * Inputs are named by their part in the job and never by an upload's id, so that the same bytes give the

@@ -324,6 +324,7 @@ static void put_inputs(struct buf *out, const struct report *report)
 	put_digest(out, "training file", report->training_file.sha256);
 	put_digest(out, "validation file", report->validation_file.sha256);
 	put_digest(out, "test file", report->test_file.sha256);
+	put_digest(out, "adapter that it started from", report->init_from_sha256);
 	put_digest(out, "job", report->spec_sha256);
 	buf_str(out, "\n`manifest.json` has the digest of every file here.\n\n");
 }

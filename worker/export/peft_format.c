@@ -4,13 +4,12 @@
 #include <stdio.h>
 
 #include "worker/export/json_file.h"
-#include "worker/export/tensor_list.h"
 
 enum { HEAD_TENSORS = 4 };
 
 /* --- tensors ---------------------------------------------------------------------------------------- */
 
-static void add_lora(struct tensor_list *list, const struct trained *trained)
+void peft_format_add(struct tensor_list *list, const struct trained *trained)
 {
 	const struct lora *lora = &trained->lora;
 	const char *model = family_names[trained->family].model_type;
@@ -45,10 +44,10 @@ static int write_tensors(int dirfd, const struct trained *trained, struct err *e
 	int rc = tensor_list_init(&list, 2 * lora_maps(&trained->lora) + HEAD_TENSORS, err);
 
 	if (rc == 0) {
-		add_lora(&list, trained);
+		peft_format_add(&list, trained);
 		add_linear(&list, family->dense, D, D, trained->dense_w, trained->dense_b);
 		add_linear(&list, family->out, trained->K, D, trained->out_w, trained->out_b);
-		rc = tensor_list_write(&list, dirfd, "adapter_model.safetensors", err);
+		rc = tensor_list_write(&list, dirfd, PEFT_FORMAT_TENSORS, err);
 	}
 	tensor_list_done(&list);
 	return rc;

@@ -18,7 +18,13 @@
 #ifndef OBLIVIATE_PEFT_FORMAT_H
 #define OBLIVIATE_PEFT_FORMAT_H
 
+#include "worker/export/tensor_list.h"
 #include "worker/export/trained.h"
+
+#define PEFT_FORMAT_TENSORS "adapter_model.safetensors"
+
+/* A LoRA's tensors by their names in the file, A and B of each map in turn; 2 lora_maps of them. */
+void peft_format_add(struct tensor_list *list, const struct trained *trained);
 
 /* Write adapter_config.json and adapter_model.safetensors into the directory. */
 int peft_format_write(int dirfd, const struct trained *trained, struct err *err) MUST_USE;

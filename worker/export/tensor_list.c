@@ -1,9 +1,11 @@
 #include "worker/export/tensor_list.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 int tensor_list_init(struct tensor_list *list, int cap, struct err *err)
 {
@@ -48,4 +50,51 @@ int tensor_list_write(const struct tensor_list *list, int dirfd, const char *nam
 	static const struct st_metadata metadata[] = {{"format", "pt"}};
 
 	return st_write(dirfd, name, list->tensor, list->n, metadata, NELEM(metadata), err);
+}
+
+/* --- reading ---------------------------------------------------------------------------------------- */
+
+static bool are_alike(const struct st_tensor *a, const struct st_tensor *b)
+{
+	if (a->dtype != b->dtype || a->rank != b->rank)
+		return false;
+	for (int i = 0; i < a->rank; i++)
+		if (a->shape[i] != b->shape[i])
+			return false;
+	return true;
+}
+
+static bool are_finite(const real *x, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!isfinite(x[i]))
+			return false;
+	return true;
+}
+
+static int read_one(
+	real *to, const struct st_tensor *wanted, const struct st *st, const char *where, struct err *err)
+{
+	const struct st_tensor *found = st_find(st, wanted->name);
+	size_t n = st_elements(wanted);
+	char place[TENSOR_NAME_BYTES + 64];
+
+	snprintf(place, sizeof(place), "%s: %s", where, wanted->name);
+	if (found == NULL)
+		return err_set(err, ERR_INVALID_DATA, place, "missing");
+	if (!are_alike(found, wanted))
+		return err_set(
+			err, ERR_INVALID_DATA, place, "has another shape or dtype than this job needs");
+	memcpy(to, found->data, n * sizeof(real));
+	return are_finite(to, n) ? 0 : err_set(err, ERR_INVALID_DATA, place, "a value is NaN or infinite");
+}
+
+int tensor_list_read(const struct tensor_list *list, real *const *to, const struct st *st, const char *where,
+	struct err *err)
+{
+	int rc = 0;
+
+	for (int i = 0; i < list->n && rc == 0; i++)
+		rc = read_one(to[i], &list->tensor[i], st, where, err);
+	return rc;
 }

@@ -1,5 +1,5 @@
 /*
- * tensor_list: named tensors on their way into a file. Values are borrowed, names are owned.
+ * tensor_list: named tensors on their way into a file, or out of one. Values are borrowed, names are owned.
  *
  * The number of tensors is given at the start; adding more is our own mistake and asserted.
  */
@@ -30,5 +30,13 @@ void tensor_list_add_linear(
 
 /* Write dirfd/name as safetensors, marked as PyTorch's. */
 int tensor_list_write(const struct tensor_list *list, int dirfd, const char *name, struct err *err) MUST_USE;
+
+/*
+ * The way back: copy the values of list->tensor[i] from a file (`where` in errors) to to[i]. The file is
+ * hostile: each must be there with dtype and shape of the list, and finite, or it is ERR_INVALID_DATA
+ * "where: NAME".
+ */
+int tensor_list_read(const struct tensor_list *list, real *const *to, const struct st *st, const char *where,
+	struct err *err) MUST_USE;
 
 #endif

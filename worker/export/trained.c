@@ -14,3 +14,14 @@ const struct family_names family_names[] = {
 		.out = "classifier.out_proj",
 		.modules_to_save = {"classifier", NULL}},
 };
+
+const char *trained_activation(enum kernel_activation activation)
+{
+	static const char *const names[] = {[KERNEL_GELU] = "gelu",
+		[KERNEL_GELU_TANH] = "gelu_new",
+		[KERNEL_RELU] = "relu",
+		[KERNEL_SILU] = "swish",
+		[KERNEL_TANH] = "tanh"};
+
+	return names[activation];
+}

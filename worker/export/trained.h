@@ -43,6 +43,9 @@ struct family_names {
 	const char *modules_to_save[2]; /* PEFT's; the second may be NULL */
 };
 
+/* What AdapterHub calls an activation. */
+const char *trained_activation(enum kernel_activation activation);
+
 /* By enum family. */
 extern const struct family_names family_names[];
 

@@ -22,4 +22,19 @@ static inline int lora_maps(const struct lora *lora)
 	return lora->L * __builtin_popcount(lora->targets);
 }
 
+/* Two of them as one: what it adds is the sum of what they add. Owns its arrays; zero is the empty state. */
+struct lora_joined {
+	struct lora lora;
+	real *values;
+	const real **A, **B;
+};
+
+/*
+ * [A1; A2] and [s1 B1, s2 B2] with s = alpha / r, at the targets of either (zeros where one has none): rank
+ * r1 + r2, and alpha the same, so that its own scale is 1. On failure lora_joined_done still applies.
+ */
+int lora_join(struct lora_joined *out, const struct lora *first, const struct lora *second,
+	struct err *err) MUST_USE;
+void lora_joined_done(struct lora_joined *joined);
+
 #endif

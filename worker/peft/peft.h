@@ -62,6 +62,7 @@ struct peft {
 	int first;	       /* number of the method's first tensor */
 	int P;		       /* virtual tokens in front of every sequence's keys and values; 0: none */
 	int flat;	       /* number of the tensor that holds them, [P, 2 L D], where P > 0 */
+	const real *origin;    /* prefix: added to what the MLP makes, [P, 2 L D], borrowed; NULL: nothing */
 	void *work;	       /* the method's buffers, in arena */
 	struct arena arena;
 	const struct kernels *k;

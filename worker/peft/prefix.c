@@ -1,8 +1,9 @@
 /*
  * Prefix tuning (Li and Liang 2021): P virtual keys and values per layer, in front of every sequence's own:
  *
- *   E = wte [P, D];  Z = act(E W0^T + b0) [P, M];  flat = Z W2^T + b2 [P, 2 L D]
+ *   E = wte [P, D];  Z = act(E W0^T + b0) [P, M];  flat = Z W2^T + b2 (+ origin) [P, 2 L D]
  *
+ * origin is a prefix that training starts from and does not change; mostly there is none.
  * flat[p] holds, for each layer, a key [D] and a value [D]. It is the same for all sequences, so it is computed
  * once per step, into a derived tensor of the params table: slices add to its gradient, which is taken back
  * through the MLP once. They take no positions, there is no padding. Under defence, dropout falls on flat, drawn
@@ -131,6 +132,8 @@ void prefix_flatten(real *out, const struct peft *peft)
 	peft->k->activation(work->z, work->slope, work->z, (size_t)peft->P * (size_t)peft->options.mlp_width,
 		peft->options.activation);
 	dense_fwd(out, &second, work->z, peft->P);
+	if (peft->origin != NULL)
+		peft->k->add(out, peft->origin, (size_t)peft->P * (size_t)flat_width(peft));
 }
 
 static void prefix_prepare(const struct peft *peft)
