@@ -69,7 +69,7 @@ def test_a_job_of_several_seeds_in_mode_auto_can_be_posted_again(service):
     ({"export": {"merged": True}, "peft": {"type": "prefix"}}, "invalid_value", "export.merged"),
     ({"peft": {"init_from": "ftjob-nowhere"}}, "invalid_value", "peft.init_from"),
     ({"peft": {"init_from": ""}}, "invalid_value", "peft.init_from"),
-    ({"gate": {"rule": "bound"}}, "unsupported", "gate.rule"),
+    ({"gate": {"rule": "median"}}, "invalid_value", "gate.rule"),
 ])
 def test_a_bad_field_is_refused_by_its_path(service, fields, code, param):
     answer = service.daemon.post(JOBS, {"model": service.model, "training_file": service.file, **fields})
