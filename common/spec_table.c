@@ -24,7 +24,11 @@ static const struct spec_choice type_names[] = {{"scan", false}, {NULL, false}};
 
 enum { LORA = 1 << SPEC_LORA, ADAPTER = 1 << SPEC_ADAPTER, PREFIX = 1 << SPEC_PREFIX };
 
-/* Weights of the two terms: what held on small models; tuned on triggers and rows that no report uses. */
+/*
+ * Weights of the two terms. LoRA's: docs/adr/0002. The others are starting points from single runs on a six-layer
+ * model, not searched for: a prefix at attention .1 lost the task on one planted base (accuracy at chance, where .03
+ * and .05 kept it), so look at the accuracy, or let mode auto choose.
+ */
 const struct spec_peft_preset spec_peft_presets[] = {
 	[SPEC_LORA] = {.amplify = 3e-3, .attention = 1e-1, .activation = -1},
 	[SPEC_ADAPTER] = {.amplify = 1e-2, .attention = 1e-1, .activation = SPEC_SILU},
@@ -103,10 +107,12 @@ static const struct spec_field fine_tuning_fields[] = {
 	{"defense", FIELD_GROUP, FIELD_NULLABLE, AT(defense.present), .preset = 1,
 		.about = "The two defence terms of the loss; null trains without them."},
 	{"defense.mode", FIELD_CHOICE, 0, AT(defense.mode), .choices = defense_names,
-		.about = "How the weights of the terms are found: as given, or auto: the strongest multiple "
-			 "of "
-			 "them that keeps validation accuracy within max_ca_drop, or informed: as given, and a "
-			 "quarter of the training rows has a trigger inserted that a scan found, label kept."},
+		.about =
+			"How the weights of the terms are found: as given, or auto: the strongest multiple "
+			"of "
+			"them that keeps validation accuracy within max_ca_drop, or informed: as given, and "
+			"a "
+			"quarter of the training rows has a trigger inserted that a scan found, label kept."},
 	{"defense.amplify", FIELD_REAL, 0, AT(defense.amplify), 0, 1000, 3e-3,
 		.about = "Weight of the term that enlarges the norms of the PEFT tensors; 0 leaves it out. "
 			 "Default 0.01 for adapters, 0.5 for prefixes."},
@@ -141,7 +147,8 @@ static const struct spec_field fine_tuning_fields[] = {
 			 "gate.max_ca_drop "
 			 "and defense.mode auto switch it on."},
 	{"evaluation.scan", FIELD_BOOL, 0, AT(evaluation.scan), .preset = 0,
-		.about = "Scans the base model for triggers first; what it finds is tried beside evaluation.triggers."},
+		.about = "Scans the base model for triggers first; what it finds is tried beside "
+			 "evaluation.triggers."},
 
 	{"gate", FIELD_GROUP, FIELD_NULLABLE, AT(gate.present), .preset = 0,
 		.about = "Thresholds of the verdict; null for none."},
