@@ -38,7 +38,7 @@ export const GROUPS = [
 	]},
 	{title: "Defence", toggle: {path: "defense", label: "Train with the defence", value: true}, fields: [
 		{path: "defense.mode", label: "Strength", choices: ["fixed", "auto", "informed"], value: "fixed",
-			hint: "Auto finds the strongest multiple of the two weights that accuracy allows; trains four times. "
+			hint: "Auto finds the strongest multiple of the two weights that accuracy allows; trains five times. "
 				+ "Informed scans the model and trains with what it finds."},
 		{path: "defense.amplify", label: "Amplify", ...weight, value: 0.003,
 			presets: {lora: 0.003, adapter: 0.01, prefix: 0.5},

@@ -150,6 +150,22 @@ def test_a_rule_without_a_threshold_asks_for_no_gate(page, inputs):
     assert "gate" not in sent.value.post_data_json
 
 
+def test_a_job_of_several_seeds_and_strength_auto_shows_both(page, inputs):
+    open_form(page)
+    choose(page, inputs)
+    fill_quick(page, epochs=2)
+    page.get_by_label("Several seeds").fill("3 1")
+    page.get_by_label("Strength", exact=True).select_option("auto")
+    submit(page)
+    page.wait_for_url(re.compile(r"#/jobs/ftjob-"), timeout=30000)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("succeeded", timeout=JOB_TIMEOUT_MS)
+    expect(page.get_by_role("heading", name="Seeds")).to_be_visible()
+    expect(page.get_by_role("rowheader", name="3 (exported)")).to_be_visible()
+    expect(page.get_by_role("heading", name="Strength of the defence")).to_be_visible()
+    expect(page.get_by_role("rowheader", name=re.compile(r"\(chosen\)$"))).to_be_visible()
+    expect(page.get_by_text("too few to tell a loss of 1.0 % from none")).to_be_visible()
+
+
 def test_the_uploaded_directory_keeps_its_relative_names(page, inputs):
     open_form(page)
     page.get_by_label("a directory of this computer").set_input_files(inputs[0])

@@ -271,7 +271,7 @@ def test_each_phase_counts_the_steps_of_all_its_runs(both):
             seen.setdefault(phase, []).append(line)
     assert list(seen) == ["undefended", "search", "train"]
     one = seen["undefended"][0]["of"] // 2  # two seeds
-    assert [len(seen[phase]) for phase in seen] == [2 * one, 3 * one, 8 + one]  # the chosen look is told by its epochs
+    assert [len(seen[phase]) for phase in seen] == [2 * one, 4 * one, 8 + one]  # the chosen look is told by its epochs
     for steps in seen.values():
         numbers = [step["step"] for step in steps]
         assert numbers == sorted(set(numbers)) and numbers[-1] == steps[0]["of"]
@@ -282,7 +282,7 @@ def test_the_chosen_model_is_that_of_a_fixed_job_with_its_weights(both, model, d
     _, report, out = both
     found = report["auto"]
     chosen = [look for look in found["path"] if look["chosen"]]
-    assert len(found["path"]) == 3 and len(chosen) == 1
+    assert len(found["path"]) == 4 and len(chosen) == 1
     assert (chosen[0]["amplify"], chosen[0]["attention"]) == (found["amplify"], found["attention"])
     assert chosen[0]["evaluation"] == report["evaluation"]
     assert all(look["evaluation"]["rows"] == report["evaluation"]["rows"] for look in found["path"])
@@ -311,7 +311,7 @@ def test_triggers_and_test_rows_do_not_enter_the_search(both, model, data, tmp_p
         assert code == OK, log
         reports.append(json.loads((tmp_path / name / "report.json").read_text()))
     for report in reports:
-        assert [look.pop("evaluation")["rows"] for look in report["auto"]["path"]] == [report["evaluation"]["rows"]] * 3
+        assert [look.pop("evaluation")["rows"] for look in report["auto"]["path"]] == [report["evaluation"]["rows"]] * 4
     assert without_times(reports[0]["auto"]) == without_times(reports[1]["auto"])
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
     assert reports[0]["evaluation"]["rows"] != reports[1]["evaluation"]["rows"]
@@ -334,11 +334,11 @@ def test_seeds_share_the_rows_and_the_first_is_the_report_s(both):
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_job_of_many_runs_goes_on_to_the_same_bytes(both, model, data, tmp_path, signal_number):
-    """Stopped in every run: two undefended ones, three looks, the second seed's; each time by a step or two."""
+    """Stopped in every run: two undefended ones, four looks, the second seed's; each time by a step or two."""
     _, whole, whole_out = both
     out, spec = tmp_path / "out", spec_of(data, **BOTH)
     ends = 0
-    for steps in (3, 90, 70, 90, 60, 80, 70):
+    for steps in (3, 90, 70, 90, 60, 80, 70, 60):
         process = start(model, data, out, spec, "--threads", str(1 + ends % 3))
         lines = []
         while len(of_type(lines, "step")) < steps and not of_type(lines, "done"):

@@ -36,7 +36,7 @@ REPEAT = """## To repeat it
     make reproduce DATA=folder LIST=1                 # names of the cells
     make reproduce QUICK=1                            # a cut-down matrix in minutes, results in build/reproduce
 
-`folder` holds the data that may not be passed on; what is not there is left out, and movie reviews of a package stand in for SST-2.
+What was done by an older build stays until build/reproduce is removed. `folder` holds the data that may not be passed on; what is not there is left out, and movie reviews of a package stand in for SST-2.
 
 | task | comes from |
 | --- | --- |

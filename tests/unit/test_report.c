@@ -277,7 +277,7 @@ static void test_the_search_shows_its_path_from_weak_to_strong(void **state)
 {
 	const struct path path = {.budget = .125,
 		.n = 3,
-		.look = {{3, 100, 90, 10, 0}, {5, 100, 50, 50, 0}, {4, 100, 80, 20, 0}}};
+		.look = {{7, 100, 90, 10, 0}, {11, 100, 50, 50, 0}, {9, 100, 80, 20, 0}}};
 	const struct report_search search = {&path, .5, 2, 1, 375, {20, 20, 20}, {NULL}, 60};
 	struct report report = report_of(NULL);
 	json_t *out, *shown, *looks;
@@ -311,7 +311,7 @@ static void test_the_search_says_when_rows_are_too_few(void **state)
 {
 	const struct path path = {.budget = .01,
 		.n = 3,
-		.look = {{3, 100, 90, 10, 0}, {1, 100, 90, 10, 0}, {0, 100, 90, 10, 0}}};
+		.look = {{7, 100, 90, 10, 0}, {3, 100, 90, 10, 0}, {1, 100, 90, 10, 0}}};
 	const struct report_search search = {&path, .5, 2, 1, 375, {20, 20, 20}, {NULL}, 60};
 	struct report report = report_of(NULL);
 	json_t *out, *shown;

@@ -62,26 +62,27 @@ static void test_the_search_takes_the_place_of_the_first_defended_run(void **sta
 {
 	struct spec spec = spec_with(true, SPEC_AUTO, true, 3);
 
-	assert_runs(&spec, "u0 u1 u2 s0 s0 s0 d1 d2 ");
+	assert_runs(&spec, "u0 u1 u2 s0 s0 s0 s0 d1 d2 ");
 	spec = spec_with(true, SPEC_AUTO, false, 2);
-	assert_runs(&spec, "u0 s0 s0 s0 d1 ");
+	assert_runs(&spec, "u0 s0 s0 s0 s0 d1 ");
 	spec = spec_with(true, SPEC_AUTO, true, 0);
-	assert_runs(&spec, "u0 s0 s0 s0 ");
+	assert_runs(&spec, "u0 s0 s0 s0 s0 ");
 }
 
-/* Looks at 1 (within), 4 (beyond) and 2 (within): the third is the first seed's model, and 2 is every seed's strength. */
+/* Looks at 1 (within), 4 (beyond), 2 (within) and 2.8 (beyond): the third is the first seed's model, its strength everybody's. */
 static void test_all_seeds_are_trained_at_the_strength_that_was_chosen(void **state)
 {
 	struct spec spec = spec_with(true, SPEC_AUTO, true, 2);
 	struct schedule schedule = schedule_of(&spec);
-	struct path path = {
-		.budget = .1, .n = 3, .look = {{3, 100, 0, 0, 0}, {5, 100, 0, 50, 0}, {4, 100, 0, 5, 0}}};
+	struct path path = {.budget = .1,
+		.n = 4,
+		.look = {{7, 100, 0, 0, 0}, {11, 100, 0, 50, 0}, {9, 100, 0, 5, 0}, {10, 100, 0, 20, 0}}};
 	struct task task;
 
 	assert_true(schedule_strength(&schedule, &path) == 2);
 	assert_int_equal(schedule_defended(&schedule, &path, 0), 4);
-	assert_int_equal(schedule_defended(&schedule, &path, 1), 5);
-	assert_true(schedule_task(&task, &schedule, &path, 5));
+	assert_int_equal(schedule_defended(&schedule, &path, 1), 6);
+	assert_true(schedule_task(&task, &schedule, &path, 6));
 	assert_true(task.strength == 2 && task.seed == 1 && task.place == 1);
 	assert_int_equal(schedule_undefended(&schedule, 1), 1);
 	assert_int_equal(schedule_runs_of(&schedule, TASK_DEFENDED), 2);

@@ -1,13 +1,13 @@
 /*
  * path: how strong the defence may be before it costs more accuracy than the job allows.
  *
- *   POINT      0    1    2    3  4  5  6
- *   STRENGTH  1/8  1/4  1/2   1  2  4  8    factor on the job's amplify and attention
+ *   POINT      0   1   2   3   4   5   6  7   8  9  10 11  12 13   14
+ *   STRENGTH  .09 1/8 .18 1/4 .35 1/2 .71 1 1.41 2 2.8  4 5.7  8 11.3    factor on the job's amplify and attention
  *
  * Each look is a whole training run at one point, compared on clean held-out rows with the undefended run. The
  * search halves the path: a look within the budget moves it to stronger points, one beyond to weaker ones, so
  * that PATH_LOOKS looks single out the strongest point within the budget. Points that follow each other differ
- * by a factor of two: about as much as the accuracy of some hundreds of rows can tell apart.
+ * by the root of two: with a factor of two, an attack's success was .93 at one point and .23 at the next.
  *
  * A look is within the budget when its drop, the share of rows that only the undefended run gets right less
  * those that only this run gets right, is at most the budget. The bound beside it is the upper end of the drop's
@@ -23,7 +23,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { PATH_POINTS = 7, PATH_LOOKS = 3 };
+enum { PATH_POINTS = 15, PATH_LOOKS = 4 };
 
 /* One run against the undefended one. */
 struct path_look {
