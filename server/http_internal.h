@@ -21,7 +21,9 @@ enum {
 	HTTP_EXTRA_MAX = 1 << 20, /* multipart headers on top of --max-upload-bytes */
 	HTTP_RATE_MIN = 1024,	  /* bytes/s of a body, on average, after --client-timeout */
 	HTTP_STOP_MS = 5000,	  /* that answers get to finish when the daemon stops */
-	HTTP_HEADERS_BYTES = 32768, /* of request line and headers; also the piece of a body */
+	HTTP_HEADERS_BYTES = 32768, /* of request line and headers */
+	/* A connection's buffer, which takes memory where it is used: bodies come in pieces of half of it. */
+	HTTP_CONNECTION_BYTES = 512 << 10,
 	HTTP_PARAM_MAX = 1024,
 	HTTP_KEY_MAX = 255, /* Idempotency-Key */
 };

@@ -370,10 +370,24 @@ static int begin_fingerprint(struct request *req, struct err *err)
 	return 0;
 }
 
+static int check_headers(const struct request *req, struct err *err)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(req->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+
+	if (info != NULL && info->header_size > HTTP_HEADERS_BYTES)
+		return err_set(err, ERR_TOO_LARGE, NULL,
+			"request line and headers have %zu bytes, more than %d", info->header_size,
+			HTTP_HEADERS_BYTES);
+	return 0;
+}
+
 static int admit(struct request *req, struct err *err)
 {
-	int rc = check_names(req, err);
+	int rc = check_headers(req, err);
 
+	if (rc == 0)
+		rc = check_names(req, err);
 	if (rc == 0)
 		rc = find_route(req, err);
 	if (rc == 0)

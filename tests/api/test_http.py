@@ -97,6 +97,13 @@ def test_malformed_requests_end_in_an_error_and_nothing_else(start_daemon, data)
     assert daemon.get("/healthz").status == 200
 
 
+@pytest.mark.parametrize("size, status", [(32_000, 200), (33_000, 413), (200_000, 413)])
+def test_headers_have_a_limit_and_the_answer_says_so(daemon, size, status):
+    answer = daemon.raw(request_bytes(daemon, "GET", "/healthz", ["X: " + "y" * size]))
+    assert status_of(answer) == status
+    assert status == 200 or json.loads(body_of(answer))["error"]["code"] == "payload_too_large"
+
+
 def test_a_request_that_stops_within_its_headers_leaves_nothing(start_daemon):
     daemon = start_daemon("--client-timeout", 1)
     for data in (b"", b"G", b"GET / HTTP/1.1", b"GET / HTTP/1.1\r\nHost:"):
