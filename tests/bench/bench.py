@@ -70,7 +70,7 @@ OURS, OURS_BF16 = Program("ours", "float32"), Program("ours", "bf16")
 UNDEFENDED = {"amplify": 0, "attention": 0, "dropout": 0}
 TRAINERS = [OURS, Program("ours", "float32", undefended=True), OURS_BF16, Program("ours", "float32", single=True), Program("ours", "bf16", single=True),
             Program("pytorch", "longest", 0.5), Program("pytorch", "sorted", 0.5), Program("pytorch", "max", 0.15)]
-PREDICTORS = [OURS, OURS_BF16, Program("pytorch", "sorted")]
+PREDICTORS = [OURS, OURS_BF16, Program("pytorch", "sorted"), Program("pytorch", "longest")]
 MEMORY = [OURS, OURS_BF16, Program("pytorch", "longest")]
 
 

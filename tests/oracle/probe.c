@@ -181,8 +181,8 @@ static void load_model(struct probe *probe)
 		     kernels, &err),
 		&err);
 	must(params_alloc(&probe->params, &err), &err);
-	must(encoder_init(
-		     &probe->encoder, &probe->config, &probe->weights, kernels, chosen_form(probe), NULL, &err),
+	must(encoder_init(&probe->encoder, &probe->config, &probe->weights, kernels, chosen_form(probe), NULL,
+		     &err),
 		&err);
 	probe->encoder.peft = &probe->peft;
 	probe->model = (struct classifier){
