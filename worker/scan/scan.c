@@ -265,12 +265,11 @@ static void PRINTF(2, 3) add_gap(struct scan_result *out, const char *fmt, ...)
 /* What no budget would have found. */
 static const char *const limits[] = {
 	"words of four or more pieces, unless one of their parts stands out by itself",
-	"phrases and sentences beyond the fixed list, the words that were given, and those joined from the "
-	"parts that "
-	"displace most",
+	("phrases and sentences beyond the fixed list, the words that were given, and those joined from the "
+	 "parts that displace most"),
 	"strings of one to three letters in mixed case, unless the vocabulary has them",
-	"triggers that work only as the first word, only several at once, or only in texts of more than "
-	"forty tokens",
+	("triggers that work only as the first word, only several at once, or only in texts of more than "
+	 "forty tokens"),
 	"triggers that insert nothing: style, syntax, a change of words",
 	"backdoors that act on other tokens than the first",
 };
