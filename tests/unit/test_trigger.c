@@ -99,8 +99,8 @@ static void test_the_texts_own_bytes_stay(void **state)
 {
 	static const char *const wanted[] = {" \tcf one\n  two\xc2\xa0three \n",
 		" \tone\n  cf two\xc2\xa0three \n",
-		" \tone\n  two\xc2\xa0"
-		"cf three \n",
+		(" \tone\n  two\xc2\xa0"
+		 "cf three \n"),
 		" \tone\n  two\xc2\xa0three cf \n"};
 	struct trigger_rule rule = rule_of(128, 1);
 	struct triggered t = {0};
