@@ -8,7 +8,9 @@ static const double z = 1.644854; /* 95 % quantile of the normal distribution */
 
 double path_strength(int point)
 {
-	return exp2((point - PATH_POINTS / 2) / 2.0);
+	int steps = point - PATH_POINTS / 2;
+
+	return exp2(steps / 2.0);
 }
 
 static bool is_within(const struct path *path, const struct path_look *look)
