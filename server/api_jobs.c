@@ -153,13 +153,29 @@ static int resolve(struct spec *spec, const struct server *server, struct err *e
 	return rc;
 }
 
-int job_check_queue(const struct server *server, struct err *err)
+static int check_queue(const struct server *server, struct err *err)
 {
 	int64_t queued;
 	int rc = store_job_count_queued(&queued, server->store, err);
 
 	if (rc == 0 && queued >= server->config->max_queue)
 		rc = err_set(err, ERR_BUSY, NULL, "%lld jobs are waiting already", (long long)queued);
+	return rc;
+}
+
+int job_submit(struct request *req, struct job_row *job, const char *prefix, struct err *err)
+{
+	struct server *server = request_server(req);
+	int rc = check_queue(server, err);
+
+	if (rc == 0) {
+		id_new(job->id, sizeof(job->id), prefix);
+		rc = store_job_add(server->store, job, err);
+	}
+	if (rc == 0)
+		rc = job_respond(req, job->id, err);
+	if (rc == 0)
+		pool_wake(server->pool);
 	return rc;
 }
 
@@ -175,22 +191,13 @@ static int parse_spec(struct spec *out, struct request *req, struct err *err)
 
 int jobs_create(struct request *req, struct err *err)
 {
-	struct server *server = request_server(req);
 	struct job_row job = {0};
 	int rc = parse_spec(&job.spec, req, err);
 
 	if (rc == 0)
-		rc = resolve(&job.spec, server, err);
+		rc = resolve(&job.spec, request_server(req), err);
 	if (rc == 0)
-		rc = job_check_queue(server, err);
-	if (rc == 0) {
-		id_new(job.id, sizeof(job.id), "ftjob-");
-		rc = store_job_add(server->store, &job, err);
-	}
-	if (rc == 0)
-		rc = job_respond(req, job.id, err);
-	if (rc == 0)
-		pool_wake(server->pool);
+		rc = job_submit(req, &job, "ftjob-", err);
 	job_row_done(&job);
 	return rc;
 }

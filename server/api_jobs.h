@@ -32,7 +32,7 @@ int job_of_request(struct job_row *out, struct request *req, struct err *err) MU
 int job_respond(struct request *req, const char *id, struct err *err) MUST_USE;
 /* Fill in digest and name of an uploaded base model. */
 int job_resolve_model(struct spec_ref *ref, struct store *store, struct err *err) MUST_USE;
-/* ERR_BUSY when too many jobs wait. */
-int job_check_queue(const struct server *server, struct err *err) MUST_USE;
+/* A job or scan whose spec is whole: queue it under a new id with this prefix, answer it. ERR_BUSY when too many wait. */
+int job_submit(struct request *req, struct job_row *job, const char *prefix, struct err *err) MUST_USE;
 
 #endif

@@ -19,22 +19,13 @@ static int parse_scan(struct spec *out, struct request *req, struct err *err)
 
 int scans_create(struct request *req, struct err *err)
 {
-	struct server *server = request_server(req);
 	struct job_row scan = {0};
 	int rc = parse_scan(&scan.spec, req, err);
 
 	if (rc == 0)
-		rc = job_resolve_model(&scan.spec.model, server->store, err);
+		rc = job_resolve_model(&scan.spec.model, request_server(req)->store, err);
 	if (rc == 0)
-		rc = job_check_queue(server, err);
-	if (rc == 0) {
-		id_new(scan.id, sizeof(scan.id), SCAN_ID_PREFIX);
-		rc = store_job_add(server->store, &scan, err);
-	}
-	if (rc == 0)
-		rc = job_respond(req, scan.id, err);
-	if (rc == 0)
-		pool_wake(server->pool);
+		rc = job_submit(req, &scan, SCAN_ID_PREFIX, err);
 	job_row_done(&scan);
 	return rc;
 }

@@ -4,11 +4,13 @@
 #ifndef OBLIVIATE_JOB_H
 #define OBLIVIATE_JOB_H
 
+#include "worker/base/cpu.h"
 #include "worker/eval/assess.h"
 #include "worker/export/manifest.h"
 #include "worker/found.h"
 #include "worker/inputs.h"
 #include "worker/repair.h"
+#include "worker/report.h"
 #include "worker/run.h"
 #include "worker/schedule.h"
 #include "worker/train/checkpoint.h"
@@ -48,6 +50,12 @@ struct job {
 int say_phase(const char *name, struct err *err) MUST_USE;
 int say_metric(const char *name, double value, struct err *err) MUST_USE;
 int say_artifact(const char *directory, const struct manifest_file *file, struct err *err) MUST_USE;
+
+/* What ran; cpu is room for the processor's name. */
+struct versions run_versions(const struct run *run, const struct kernels *kernels, char cpu[CPU_NAME_BYTES]);
+/* report.json into the output directory and the manifest. Takes the reference. */
+int results_write_report(
+	struct manifest *files, const struct run *run, json_t *report, struct err *err) MUST_USE;
 
 /* Adapter, metrics.csv and report.json from what was trained and measured, and the lines that name them. */
 int results_export(struct job *job, struct err *err) MUST_USE;

@@ -9,11 +9,9 @@
 #include "common/io.h"
 #include "common/json.h"
 #include "common/progress.h"
-#include "worker/base/cpu.h"
 #include "worker/export/export.h"
 #include "worker/export/merged.h"
 #include "worker/job.h"
-#include "worker/report.h"
 
 static struct report_input report_input(const struct job *job, const struct spec_ref *ref, int part)
 {
@@ -128,18 +126,23 @@ static void fill_search(struct report_parts *parts, const struct job *job)
 	parts->report.search = &parts->search;
 }
 
+struct versions run_versions(const struct run *run, const struct kernels *kernels, char cpu[CPU_NAME_BYTES])
+{
+	cpu_name(cpu);
+	return (struct versions){.program = OBLIVIATE_VERSION,
+		.blas = "built-in",
+		.blas_kernel = kernels->name,
+		.cpu = cpu,
+		.threads = run->threads,
+		.sandbox = run->sandbox};
+}
+
 static int fill_report(struct report_parts *parts, const struct job *job, struct err *err)
 {
 	const struct spec *s = job->spec;
 
 	*parts = (struct report_parts){0};
-	cpu_name(parts->cpu);
-	parts->versions = (struct versions){.program = OBLIVIATE_VERSION,
-		.blas = "built-in",
-		.blas_kernel = job->encoder.kernels->name,
-		.cpu = parts->cpu,
-		.threads = job->run->threads,
-		.sandbox = job->run->sandbox};
+	parts->versions = run_versions(job->run, job->encoder.kernels, parts->cpu);
 	parts->settings = spec_json(s, SPEC_WORKER);
 	if (parts->settings == NULL)
 		return err_nomem(err);
@@ -367,9 +370,21 @@ static int write_metrics(struct job *job, struct err *err)
 	return rc == 0 ? manifest_add(&job->files, job->run->out_fd, "metrics.csv", err) : rc;
 }
 
-static int write_report(struct job *job, struct report_parts *parts, struct err *err)
+int results_write_report(struct manifest *files, const struct run *run, json_t *report, struct err *err)
 {
 	struct buf text = {0};
+	int rc;
+
+	json_write_pretty(&text, report);
+	json_decref(report);
+	rc = text.failed ? err_nomem(err)
+			 : io_write_file(run->out_fd, "report.json", text.data, text.len, err);
+	buf_done(&text);
+	return rc == 0 ? manifest_add(files, run->out_fd, "report.json", err) : rc;
+}
+
+static int write_report(struct job *job, struct report_parts *parts, struct err *err)
+{
 	json_t *json = NULL;
 	int rc;
 
@@ -377,14 +392,7 @@ static int write_report(struct job *job, struct report_parts *parts, struct err 
 	list_artifacts(parts, "merged/", &job->merged);
 	list_artifacts(parts, "", &job->files);
 	rc = report_json(&json, &parts->report, err);
-	if (rc != 0)
-		return rc;
-	json_write_pretty(&text, json);
-	json_decref(json);
-	rc = text.failed ? err_nomem(err)
-			 : io_write_file(job->run->out_fd, "report.json", text.data, text.len, err);
-	buf_done(&text);
-	return rc == 0 ? manifest_add(&job->files, job->run->out_fd, "report.json", err) : rc;
+	return rc == 0 ? results_write_report(&job->files, job->run, json, err) : rc;
 }
 
 int say_artifact(const char *directory, const struct manifest_file *file, struct err *err)

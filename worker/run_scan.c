@@ -2,12 +2,7 @@
 
 #include <stdlib.h>
 
-#include "common/io.h"
-#include "common/json.h"
-#include "worker/base/cpu.h"
-#include "worker/found.h"
 #include "worker/job.h"
-#include "worker/report.h"
 #include "worker/scan/scan_json.h"
 
 struct scanning {
@@ -20,15 +15,9 @@ struct scanning {
 static int compose(json_t **out, const struct scanning *s, struct err *err)
 {
 	char cpu[CPU_NAME_BYTES];
-	struct versions versions = {.program = OBLIVIATE_VERSION,
-		.blas = "built-in",
-		.blas_kernel = kernels_best()->name,
-		.cpu = cpu,
-		.threads = s->run->threads,
-		.sandbox = s->run->sandbox};
+	struct versions versions = run_versions(s->run, kernels_best(), cpu);
 	int rc = scan_json(out, &s->result, err);
 
-	cpu_name(cpu);
 	if (rc == 0 && json_object_set_new(*out, "versions", report_versions(&versions)) != 0) {
 		json_decref(*out);
 		rc = err_nomem(err);
@@ -39,19 +28,11 @@ static int compose(json_t **out, const struct scanning *s, struct err *err)
 static int write_report(const struct scanning *s, struct err *err)
 {
 	struct manifest files = {0};
-	struct buf text = {0};
 	json_t *json = NULL;
 	int rc = compose(&json, s, err);
 
-	if (rc != 0)
-		return rc;
-	json_write_pretty(&text, json);
-	json_decref(json);
-	rc = text.failed ? err_nomem(err)
-			 : io_write_file(s->run->out_fd, "report.json", text.data, text.len, err);
-	buf_done(&text);
 	if (rc == 0)
-		rc = manifest_add(&files, s->run->out_fd, "report.json", err);
+		rc = results_write_report(&files, s->run, json, err);
 	return rc == 0 ? say_artifact("", &files.file[0], err) : rc;
 }
 
