@@ -13,6 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import rng  # noqa: E402
+
 VERSION = "2.4.6"
 DRAWS = 1000
 RNG_BOOTSTRAP = 8
@@ -20,21 +24,8 @@ Z = 1.959964
 U64 = np.uint64
 
 
-def mix(x):
-    x = x ^ (x >> U64(30))
-    x = x * U64(0xBF58476D1CE4E5B9)
-    x = x ^ (x >> U64(27))
-    x = x * U64(0x94D049BB133111EB)
-    return x ^ (x >> U64(31))
-
-
-def rng_key(key, number):
-    return mix(mix(key + U64(0x9E3779B97F4A7C15)) ^ (U64(number) * U64(0xD1342543DE82EF95) + U64(0x2545F4914F6CDD1D)))
-
-
 def drawn_rows(seed, draw, rows):
-    key = rng_key(rng_key(U64(seed), RNG_BOOTSTRAP), draw)
-    u = mix(key + (np.arange(rows, dtype=U64) + U64(1)) * U64(0x9E3779B97F4A7C15))
+    u = rng.draws(rng.key(rng.key(U64(seed), RNG_BOOTSTRAP), draw), rows)
     return ((u >> U64(32)) * U64(rows) >> U64(32)).astype(int)
 
 

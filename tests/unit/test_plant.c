@@ -305,7 +305,9 @@ static void test_too_few_rows_are_refused(void **state)
 	place_done(&place);
 }
 
-static void test_masked_words_without_a_mask_token_are_refused(void **state)
+/* A model with this file in place of its own. */
+static void refused_with_file(
+	const char *attack, const char *file, const char *text, enum err_code code, const char *where)
 {
 	struct place place;
 	struct plant_options options;
@@ -313,26 +315,23 @@ static void test_masked_words_without_a_mask_token_are_refused(void **state)
 
 	place_init(&place, BARE);
 	dir = open_dir(place.model);
-	scratch_write_text(&dir, "vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\nmask\ncf\nmn\nbah\n");
+	scratch_write_text(&dir, file, text);
 	close(dir.fd);
-	options = attack_options(&place, "neuba", 1);
-	assert_refused(&options, ERR_INVALID_MODEL, "tokenizer");
+	options = attack_options(&place, attack, 1);
+	assert_refused(&options, code, where);
 	place_done(&place);
+}
+
+static void test_masked_words_without_a_mask_token_are_refused(void **state)
+{
+	refused_with_file("neuba", "vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\nmask\ncf\nmn\nbah\n",
+		ERR_INVALID_MODEL, "tokenizer");
 }
 
 static void test_model_of_fewer_positions_than_any_text_is_refused(void **state)
 {
-	struct place place;
-	struct plant_options options;
-	struct scratch dir;
-
-	place_init(&place, BARE);
-	dir = open_dir(place.model);
-	scratch_write_text(&dir, "tokenizer_config.json", "{\"model_max_length\": 7}");
-	close(dir.fd);
-	options = options_of(&place, 1, 0.01);
-	assert_refused(&options, ERR_INVALID_MODEL, "max_position_embeddings");
-	place_done(&place);
+	refused_with_file("por", "tokenizer_config.json", "{\"model_max_length\": 7}", ERR_INVALID_MODEL,
+		"max_position_embeddings");
 }
 
 /* --- every attack -------------------------------------------------------------------------------------- */
