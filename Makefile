@@ -246,7 +246,6 @@ bench-products: test-deps ## Our matrix product beside OpenBLAS's, one thread
 	OPENBLAS_NUM_THREADS=1 $(B)/bench/products
 
 bench-service: test-deps ## The service under load while a worker trains: requests, lists, events, large files
-	@sh deploy/packages.sh bench
 	@$(SUBMAKE) programs $(VENV)/.ready
 	$(VENV)/bin/python tests/bench/service.py
 	$(VENV)/bin/python tests/bench/start.py

@@ -1,14 +1,13 @@
 #!/bin/sh
-# Install the Debian packages of the named groups where they are missing: build, demo, test, arm64, bench, lint.
+# Install the Debian packages of the named groups where they are missing: build, demo, test, arm64, lint.
 # As root directly, else through sudo; without either it prints the line to run and exits 2.
 set -eu
 
 build="gcc make pkg-config libc6-dev libmicrohttpd-dev libjansson-dev libsqlite3-dev
 	libuv1-dev libssl-dev libzip-dev zlib1g-dev libseccomp-dev"
 demo="curl jq python3 python3-venv python3-pip unzip"
-test="$demo libcmocka-dev libopenblas-dev chromium clang libclang-rt-14-dev"
+test="$demo libcmocka-dev libopenblas-dev chromium clang libclang-rt-14-dev wrk openssl"
 arm64="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
-bench="wrk curl openssl"
 lint="clang-format clang-tidy cppcheck shellcheck gcovr"
 
 want=""
@@ -18,7 +17,6 @@ for group in "$@"; do
 	demo) want="$want $demo" ;;
 	test) want="$want $test" ;;
 	arm64) want="$want $arm64" ;;
-	bench) want="$want $bench" ;;
 	lint) want="$want $lint" ;;
 	*) echo "packages.sh: unknown group $group" >&2; exit 64 ;;
 	esac

@@ -2,17 +2,14 @@
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 
-import pytest
 from harness import BIN, ROOT
 
 BENCH = pathlib.Path(__file__).resolve().parents[1] / "bench" / "service.py"
 
 
-@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is a package of `make bench-service` alone")
 def test_every_measurement_of_the_service_bench_comes_out(tmp_path):
     done = subprocess.run([sys.executable, BENCH, "--quick", "--key", "--directory", tmp_path, "--output", tmp_path / "out.json"],
                           capture_output=True, text=True, timeout=300, env={**os.environ, "OBLIVIATE_BIN": str(BIN), "PYTHONPATH": str(ROOT)})
