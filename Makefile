@@ -278,6 +278,6 @@ cover: ## Line coverage of the unit and API tests
 	@sh tests/cover.sh
 
 clean: ## Remove what was built (keeps virtual environments and downloads)
-	rm -rf $(B)/arm64 $(B)/arm64dbl $(B)/opt $(B)/san $(B)/dbl $(B)/gen $(B)/tests $(B)/oracle/probe $(B)/oracle/export $(B)/oracle/losses $(PROGRAMS)
+	rm -rf $(B)/clang $(B)/arm64 $(B)/arm64dbl $(B)/opt $(B)/san $(B)/dbl $(B)/gen $(B)/tests $(B)/oracle/probe $(B)/oracle/export $(B)/oracle/losses $(PROGRAMS)
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
