@@ -316,6 +316,7 @@ static int check_exposure(struct http *http, int fd, struct err *err)
 	return rc;
 }
 
+/* sendfile may raise SIGPIPE, which main ignores: not told so, MHD reads and sends files in pieces of 4 KiB. */
 static int start_daemon(struct http *http, int fd, struct err *err)
 {
 	const struct config *config = http->server->config;
@@ -327,7 +328,7 @@ static int start_daemon(struct http *http, int fd, struct err *err)
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_CONNECTION_BYTES,
 		MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
 		http, MHD_OPTION_UNESCAPE_CALLBACK, keep_escaped, NULL, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-		MHD_OPTION_END);
+		MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
 	if (http->daemon == NULL)
 		return err_set(err, ERR_INTERNAL, "--listen", "the HTTP library did not start");
 	return 0;

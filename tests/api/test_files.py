@@ -204,6 +204,18 @@ def test_content_says_what_it_is(daemon):
     assert answer.headers["Content-Disposition"] == 'attachment; filename="train.jsonl"'
 
 
+def test_a_large_file_goes_out_in_large_pieces(daemon):
+    """By sendfile, which the HTTP library leaves when it is not told that SIGPIPE is ignored; then it reads 4 KiB at a time."""
+    def calls():
+        lines = open(f"/proc/{daemon.process.pid}/io").read().splitlines()
+        return sum(int(line.split()[1]) for line in lines if line.startswith(("syscr", "syscw")))
+
+    file, size = daemon.upload_file(os.urandom(1 << 20) * 16), 16 << 20
+    before = calls()
+    assert len(daemon.get(f"/v1/files/{file['id']}/content").body) == size
+    assert calls() - before < size // 8192
+
+
 def test_head_is_get_without_a_body(daemon):
     path = f"/v1/files/{daemon.upload_file(ROWS)['id']}/content"
     head, get = daemon.request("HEAD", path), daemon.get(path)
