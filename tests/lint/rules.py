@@ -20,7 +20,7 @@ WORKER_MAY = {
     "model": ["base", "data", "ops", "peft", "model"],
     "train": ["base", "data", "ops", "peft", "model", "train"],
     "eval": ["base", "data", "ops", "peft", "model", "train", "eval"],
-    "scan": ["base", "data", "ops", "peft", "model", "train", "scan"],
+    "scan": ["base", "data", "ops", "peft", "model", "train", "eval", "scan"],
     "report": ["base", "data", "ops", "peft", "model", "train", "scan", "eval", "report"],
     "export": ["base", "data", "ops", "peft", "model", "train", "eval", "report", "export"],
     "attack": ["base", "data", "ops", "peft", "model", "train", "eval", "export", "attack"],

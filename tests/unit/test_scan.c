@@ -1,111 +1,24 @@
 /*
  * The scan finds a trigger that was put into a model by hand, and nothing in the same model without it; it gives
  * the same on any number of threads; it says what it did not search.
- *
- * The plant: the first token attends by the first coordinate alone, which is large in the trigger's embedding and 0
- * in all others. So the one layer's output for the first token is the trigger's value, whatever else the text says.
  */
-#include "tests/unit/random_model.h"
-#include "tests/unit/scratch.h"
+#include "tests/unit/planted_model.h"
 #include "worker/scan/scan_json.h"
 #include "worker/scan/tail.h"
 
-enum { LETTERS_FROM = 5, WORDS_FROM = LETTERS_FROM + 2 * 36, WORDS = 3000, VOCABULARY = WORDS_FROM + WORDS };
-
-static const struct config CONFIG = {.family = FAMILY_BERT,
-	.model_type = "bert",
-	.V = VOCABULARY,
-	.D = 32,
-	.L = 1,
-	.H = 2,
-	.F = 16,
-	.P = 64,
-	.types = 2,
-	.max_tokens = 64,
-	.activation = ACT_GELU,
-	.layer_norm_eps = 1e-5};
-
-/* Special tokens, letters and digits, the same as continuations, and made-up words. */
-static void write_vocabulary(const struct scratch *scratch)
-{
-	static const char signs[] = "abcdefghijklmnopqrstuvwxyz0123456789";
-	struct buf text = {0};
-
-	buf_str(&text, "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n");
-	for (int half = 0; half < 2; half++)
-		for (int i = 0; i < 36; i++)
-			buf_printf(&text, "%s%c\n", half == 0 ? "" : "##", signs[i]);
-	for (int i = 0; i < WORDS; i++)
-		buf_printf(&text, "%c%c%c%c\n", 'b' + i % 20, "aeiou"[i / 20 % 5], 'b' + i / 100 % 15,
-			"ae"[i / 1500]);
-	scratch_write_text(scratch, "vocab.txt", text.data);
-	buf_done(&text);
-}
-
 struct fixture {
-	struct scratch scratch;
-	struct tokenizer *tok;
-	struct random_model model;
+	struct planted planted;
 	struct encoder encoder;
 	struct par *par;
 	struct scan_result result;
 	struct err err;
 };
 
-static real *writable(struct fixture *f, const real *tensor)
-{
-	for (int i = 0; i < f->model.n; i++)
-		if (f->model.tensor[i].w == tensor)
-			return f->model.tensor[i].w;
-	fail_msg("no such tensor");
-	return NULL;
-}
-
-static void clear_first_coordinate(struct fixture *f, const real *tensor, int rows)
-{
-	real *w = writable(f, tensor);
-
-	for (int i = 0; i < rows; i++)
-		w[i * CONFIG.D] = 0;
-}
-
-/* What every such model has: attention by the first coordinate alone, and little of it. */
-static void make_attentive(struct fixture *f)
-{
-	struct layer_weights *layer = &f->model.weights.layer[0];
-	real *q_b = writable(f, layer->q_b), *k_w = writable(f, layer->k_w);
-	size_t bytes = (size_t)(CONFIG.D * CONFIG.D) * sizeof(real);
-
-	memset(writable(f, layer->q_w), 0, bytes);
-	memset(k_w, 0, bytes);
-	clear_first_coordinate(f, f->model.weights.word, CONFIG.V);
-	clear_first_coordinate(f, f->model.weights.position, CONFIG.P);
-	clear_first_coordinate(f, f->model.weights.type, CONFIG.types);
-	for (int i = 0; i < CONFIG.D; i++) {
-		q_b[i] = 1;
-		k_w[i * CONFIG.D] = (real)0.5;
-	}
-}
-
-static void plant(struct fixture *f, const int *ids, int n, real strength)
-{
-	real *word = writable(f, f->model.weights.word);
-
-	for (int i = 0; i < n; i++)
-		word[ids[i] * CONFIG.D] = strength;
-}
-
 static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
-	numbers_stream = 7;
-	scratch_init(&f->scratch);
-	write_vocabulary(&f->scratch);
-	if (tokenizer_open(&f->tok, f->scratch.fd, "bert", VOCABULARY, &f->err) != 0)
-		fail_msg("%s: %s", f->err.where, f->err.text);
-	random_model_init(&f->model, &CONFIG);
-	make_attentive(f);
+	planted_init(&f->planted);
 	*state = f;
 	return 0;
 }
@@ -116,20 +29,18 @@ static int teardown(void **state)
 
 	scan_result_done(&f->result);
 	encoder_done(&f->encoder);
-	tokenizer_free(f->tok);
 	par_free(f->par);
-	scratch_done(&f->scratch);
+	planted_done(&f->planted);
 	free(f);
-	numbers_free();
 	return 0;
 }
 
 static struct scan_options options_of(struct fixture *f)
 {
-	return (struct scan_options){.tok = f->tok,
+	return (struct scan_options){.tok = f->planted.tok,
 		.fast = &f->encoder,
 		.exact = &f->encoder,
-		.max_length = CONFIG.max_tokens,
+		.max_length = PLANTED.max_tokens,
 		.seed = 3,
 		.texts = 3,
 		.candidates = 6000,
@@ -142,8 +53,8 @@ static void scan_with(struct fixture *f, struct scan_options *options, int threa
 	encoder_done(&f->encoder);
 	par_free(f->par);
 	assert_int_equal(par_new(&f->par, threads, NULL), 0);
-	assert_int_equal(encoder_init(&f->encoder, &f->model.config, &f->model.weights, kernels_best(),
-				 LINEAR_FLOAT32, NULL, NULL),
+	assert_int_equal(encoder_init(&f->encoder, &f->planted.model.config, &f->planted.model.weights,
+				 kernels_best(), LINEAR_FLOAT32, NULL, NULL),
 		0);
 	options->par = f->par;
 	if (scan_run(&f->result, options, &f->err) != 0)
@@ -179,6 +90,14 @@ static void test_a_clean_model_is_clean(void **state)
 	assert_true(f->result.histogram.measured > 0);
 }
 
+static bool is_shortlisted(const struct fixture *f, const char *text)
+{
+	for (int i = 0; i < f->result.shortlisted; i++)
+		if (strcmp(f->result.shortlist[i], text) == 0)
+			return true;
+	return false;
+}
+
 static void test_planted_words_are_found_and_told_apart(void **state)
 {
 	static const int ids[] = {WORDS_FROM + 17, WORDS_FROM + 150};
@@ -186,15 +105,18 @@ static void test_planted_words_are_found_and_told_apart(void **state)
 	struct scan_options options = options_of(f);
 	struct buf first = {0}, second = {0};
 
-	plant(f, ids, 2, 60);
-	assert_true(tokenizer_whole_word(&first, f->tok, ids[0]) &&
-		    tokenizer_whole_word(&second, f->tok, ids[1]));
+	planted_put(&f->planted, ids, 2, 60);
+	assert_true(tokenizer_whole_word(&first, f->planted.tok, ids[0]) &&
+		    tokenizer_whole_word(&second, f->planted.tok, ids[1]));
 	scan_with(f, &options, 2);
 	assert_int_equal(f->result.verdict, SCAN_SUSPICIOUS);
 	assert_non_null(suspect(f, first.data));
 	assert_non_null(suspect(f, second.data));
 	assert_true(suspect(f, first.data)->p_value < SCAN_ALPHA);
 	assert_true(suspect(f, first.data)->score.collapse > .9f);
+	assert_true(is_shortlisted(f, first.data) && is_shortlisted(f, second.data));
+	assert_true(f->result.shortlisted > 20 && f->result.shortlisted <= SCAN_SUSPECTS_MAX);
+	assert_false(is_shortlisted(f, "##a")); /* parts of words stand in no text */
 	buf_done(&first);
 	buf_done(&second);
 }
@@ -203,7 +125,7 @@ static void test_planted_words_are_found_and_told_apart(void **state)
 static int left_out_word(struct fixture *f, int candidates, uint64_t seed)
 {
 	struct candidate_options options = {
-		.tok = f->tok, .seed = seed, .most = candidates, .pieces_max = 20};
+		.tok = f->planted.tok, .seed = seed, .most = candidates, .pieces_max = 20};
 	struct candidates list;
 	int id = WORDS_FROM;
 
@@ -223,12 +145,12 @@ static void test_a_word_of_the_user_is_tried_beyond_the_budget(void **state)
 	const char *extra[] = {NULL, "\xe6\xbc\xa2"};
 	int id = left_out_word(f, 2800, options.seed);
 
-	plant(f, &id, 1, 60);
+	planted_put(&f->planted, &id, 1, 60);
 	options.candidates = 2800;
 	scan_with(f, &options, 1);
 	assert_int_equal(f->result.verdict, SCAN_CLEAN);
 	assert_true(has_gap(f, "kind \"word\": beyond the budget"));
-	assert_true(tokenizer_whole_word(&word, f->tok, id));
+	assert_true(tokenizer_whole_word(&word, f->planted.tok, id));
 	extra[0] = word.data;
 	options.extra = extra;
 	options.extras = 2;
@@ -261,7 +183,7 @@ static void test_threads_change_nothing(void **state)
 	struct scan_options options = options_of(f);
 	json_t *one, *three;
 
-	plant(f, ids, 1, 60);
+	planted_put(&f->planted, ids, 1, 60);
 	scan_with(f, &options, 1);
 	one = json_of(f);
 	scan_with(f, &options, 3);
@@ -301,7 +223,7 @@ static void test_it_stops_where_it_is_told_to(void **state)
 		options.watch = (struct scan_watch){refuse, &left};
 		if (f->par == NULL)
 			scan_with(f,
-				&(struct scan_options){.tok = f->tok,
+				&(struct scan_options){.tok = f->planted.tok,
 					.fast = &f->encoder,
 					.exact = &f->encoder,
 					.max_length = 64,
@@ -322,8 +244,12 @@ static void test_candidates_are_distinct_and_the_same_again(void **state)
 {
 	struct fixture *f = *state;
 	const char *extra[] = {"bobo", "b", "b"};
-	struct candidate_options options = {
-		.tok = f->tok, .seed = 1, .most = 2000, .pieces_max = 20, .extra = extra, .extras = 3};
+	struct candidate_options options = {.tok = f->planted.tok,
+		.seed = 1,
+		.most = 2000,
+		.pieces_max = 20,
+		.extra = extra,
+		.extras = 3};
 	struct candidates a, b;
 
 	assert_int_equal(candidates_init(&a, &options, &f->err), 0);
@@ -347,7 +273,8 @@ static void test_candidates_are_distinct_and_the_same_again(void **state)
 static void test_strings_are_complete_where_the_budget_allows(void **state)
 {
 	struct fixture *f = *state;
-	struct candidate_options options = {.tok = f->tok, .seed = 1, .most = 100000, .pieces_max = 20};
+	struct candidate_options options = {
+		.tok = f->planted.tok, .seed = 1, .most = 100000, .pieces_max = 20};
 	struct candidates all;
 	struct ids ids = {0};
 	struct buf scratch = {0};
@@ -355,7 +282,7 @@ static void test_strings_are_complete_where_the_budget_allows(void **state)
 
 	assert_int_equal(candidates_init(&all, &options, &f->err), 0);
 	for (size_t i = 0; i < NELEM(some); i++) {
-		assert_int_equal(candidates_pieces(&ids, &scratch, f->tok, some[i], &f->err), 0);
+		assert_int_equal(candidates_pieces(&ids, &scratch, f->planted.tok, some[i], &f->err), 0);
 		assert_true(candidates_find(&all, ids.id, ids.n) >= 0);
 	}
 	assert_int_equal(all.dropped[CANDIDATE_STRING], 0);

@@ -5,7 +5,13 @@
 
 #include "worker/base/rng.h"
 
-enum { SPLIT_WORDS = 4000, SPLIT_TRIES = 40000, SPLIT_PIECES_MAX = 3, STRING_LETTERS_MAX = 3 };
+enum {
+	SPLIT_WORDS = 4000,
+	SPLIT_TRIES = 40000,
+	SPLIT_PIECES_MAX = 3,
+	STRING_LETTERS_MAX = 3,
+	PLAIN_LETTERS_MIN = 4
+};
 
 static const char string_letters[] = "abcdefghijklmnopqrstuvwxyz0123456789";
 enum { LETTERS = sizeof(string_letters) - 1 };
@@ -40,6 +46,15 @@ const char *candidate_text(const struct candidates *list, int number)
 const int32_t *candidate_ids(const struct candidates *list, int number)
 {
 	return list->ids.id + list->item[number].ids;
+}
+
+bool candidate_is_plain_word(const struct candidates *list, int number)
+{
+	const char *text = candidate_text(list, number);
+	size_t letters = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
+
+	return list->item[number].kind == CANDIDATE_WORD && letters >= PLAIN_LETTERS_MIN &&
+	       text[letters] == '\0';
 }
 
 /* --- the list ---------------------------------------------------------------------------------------- */

@@ -67,6 +67,8 @@ void candidates_done(struct candidates *list);
 const char *candidate_text(const struct candidates *list, int number);
 const int32_t *candidate_ids(const struct candidates *list, int number);
 const char *candidate_kind_name(enum candidate_kind kind);
+/* A word of the vocabulary of four or more letters. Shorter ones resemble triggers, and do what these do. */
+bool candidate_is_plain_word(const struct candidates *list, int number);
 
 /* The number of the candidate with these ids; -1: there is none. */
 int candidates_find(const struct candidates *list, const int32_t *ids, int n);

@@ -55,6 +55,24 @@ static int choose(struct confirmation *c, struct scan_state *s, struct err *err)
 	return 0;
 }
 
+/* In the order of screen and join. */
+static int fill_shortlist(const struct confirmation *c, struct scan_state *s, struct err *err)
+{
+	struct scan_result *out = s->result;
+
+	out->shortlist = calloc((size_t)c->n + 1, sizeof(*out->shortlist));
+	if (out->shortlist == NULL)
+		return err_nomem(err);
+	for (int i = 0; i < c->n; i++) {
+		if (s->list.item[c->number[i]].kind == CANDIDATE_PIECE)
+			continue;
+		out->shortlist[out->shortlisted] = strdup(candidate_text(&s->list, c->number[i]));
+		if (out->shortlist[out->shortlisted++] == NULL)
+			return err_nomem(err);
+	}
+	return 0;
+}
+
 /* --- against whom ----------------------------------------------------------------------------------- */
 
 static int fit_sample(
@@ -174,6 +192,8 @@ static int confirm(struct confirmation *c, struct scan_state *s, struct err *err
 {
 	int rc = choose(c, s, err);
 
+	if (rc == 0)
+		rc = fill_shortlist(c, s, err);
 	if (rc != 0 || c->n == 0)
 		return rc;
 	rc = calibrate(c, s, err);

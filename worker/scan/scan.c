@@ -10,7 +10,7 @@
 #include "worker/scan/scan_state.h"
 
 /* Of the fixed texts of confirm, as many as are used. */
-enum { CONFIRM_TEXTS = 8, BENIGN_MIN = 500, BENIGN_LETTERS = 4 };
+enum { CONFIRM_TEXTS = 8, BENIGN_MIN = 500 };
 
 const char *scan_verdict_name(enum scan_verdict verdict)
 {
@@ -24,6 +24,9 @@ void scan_result_done(struct scan_result *result)
 	for (int i = 0; i < result->suspects; i++)
 		free(result->suspect[i].trigger);
 	free(result->suspect);
+	for (int i = 0; i < result->shortlisted; i++)
+		free(result->shortlist[i]);
+	free(result->shortlist);
 	*result = (struct scan_result){0};
 }
 
@@ -154,14 +157,9 @@ bool scan_is_covered(const struct scan_state *s, int number)
 
 /* --- setting up -------------------------------------------------------------------------------------- */
 
-/* A word of the vocabulary of four or more letters. Shorter ones resemble triggers, and do what these do. */
 static bool is_plain_word(const struct scan_state *s, int number)
 {
-	const char *text = candidate_text(&s->list, number);
-	size_t letters = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
-
-	return s->list.item[number].kind == CANDIDATE_WORD && letters >= BENIGN_LETTERS &&
-	       text[letters] == '\0';
+	return candidate_is_plain_word(&s->list, number);
 }
 
 static bool is_other_word(const struct scan_state *s, int number)

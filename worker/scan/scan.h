@@ -75,6 +75,8 @@ struct scan_result {
 	struct scan_suspect *suspect; /* [suspects], by p-value, then collapse */
 	int suspects, clusters;
 	int left_out; /* suspects beyond SCAN_SUSPECTS_MAX, or that only contain another one */
+	char **shortlist; /* [shortlisted], owned: the texts among what was confirmed, suspects or not, best first */
+	int shortlisted;
 	struct scan_histogram histogram;
 	char gap[SCAN_GAPS_MAX][SCAN_GAP_BYTES]; /* what was not searched, a sentence each */
 	int gaps;

@@ -1,0 +1,81 @@
+/*
+ * flips: search of a trained classifier for words that turn its predictions to one label.
+ *
+ * The scan (scan.h) looks at the encoder alone; what the training has left of a trigger, and triggers of this very task, show
+ * in the predictions. Texts are validation rows that the model gets right, so that test rows stay fresh for what is found.
+ *
+ *   screen   every candidate in two short rows of different truth
+ *   confirm  the best of them, all of `first`, and a benign sample, in up to sixteen other rows
+ *
+ * A trigger makes the model blind to the text: all rows get about the same logits. A word that means something to the task
+ * moves the logits of all rows and leaves the rows apart. So what is compared is the spread of the logits over the rows,
+ * relative to that without the word: 1 for benign words, near 0 for triggers. Its p-value comes from the tail of benign
+ * words of the same model in confirm's rows (tail.h), times the number of candidates. A flip is found where that is below
+ * FLIPS_ALPHA and it does enough.
+ *
+ * The same bytes by seed, whatever the threads, unless the time runs out. Memory: flips_result_done.
+ */
+#ifndef OBLIVIATE_FLIPS_H
+#define OBLIVIATE_FLIPS_H
+
+#include "worker/eval/metrics.h"
+#include "worker/scan/scan.h"
+#include "worker/train/predict.h"
+
+/* A model without backdoor has a flip about this often, as far as the tail's model holds. */
+#define FLIPS_ALPHA 1e-3
+/*
+ * Improbable is not enough: a flip leaves at most this much of the spread (phrases of several words take some of it
+ * from short texts, whatever they say), and turns so many more of the rows than the upper tenth of the benign words do.
+ */
+#define FLIPS_SPREAD .25
+#define FLIPS_SHARE  .25
+
+enum { FLIPS_MAX = 8, FLIPS_GAPS_MAX = 4 };
+
+struct flips_options {
+	const struct tokenizer *tok;
+	const struct classifier *model;
+	struct par *par;
+	const struct dataset *data; /* of the validation rows */
+	const struct selection *rows;
+	const struct corpus *corpus; /* the same rows */
+	int max_length, insertions;  /* as the assessment's */
+	uint64_t seed;
+	double seconds; /* budget of the screen; confirm is bounded by itself */
+	const char *const
+		*first; /* tried first and confirmed in any case: what the scan of the base model put first */
+	int firsts;
+	struct scan_watch watch;
+};
+
+struct flip {
+	char *trigger;	  /* owned */
+	const char *kind; /* candidate_kind_name; "scan" for those of `first` */
+	int label;
+	struct rate rate;  /* of confirm's rows with another truth, those turned into the label */
+	double confidence; /* probability of the label at the mean of its log-odds over these rows */
+	double spread;	   /* of the logits over all rows, relative to that without a trigger */
+	double p_value;	   /* corrected; at most 1 */
+	bool is_found;
+};
+
+/* Zero is the empty state. */
+struct flips_result {
+	int candidates;		     /* that were screened */
+	int rows;		     /* of confirm; 0: the model has too few right rows */
+	struct flip flip[FLIPS_MAX]; /* the worst: found ones first, then by their p and share */
+	int flips;
+	int left_out; /* found ones beyond these */
+	double usual; /* share that the upper tenth of the benign words reaches, on its worst label */
+	const char *gap[FLIPS_GAPS_MAX]; /* what was not searched, a sentence each */
+	int gaps;
+	bool is_late; /* the time ran out */
+	double seconds;
+};
+
+/* Errors: out of memory, ERR_STOPPED, those of the watch; *out is empty then. */
+int flips_run(struct flips_result *out, const struct flips_options *options, struct err *err) MUST_USE;
+void flips_result_done(struct flips_result *result);
+
+#endif
