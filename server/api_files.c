@@ -122,8 +122,9 @@ static int check_purpose(const struct upload *upload, struct err *err)
 	return 0;
 }
 
-static int begin_file(struct upload *upload, const char *filename, struct err *err)
+static int begin_file(struct request *req, const char *filename, struct err *err)
 {
+	struct upload *upload = request_owned(req);
 	struct server *server = upload->server;
 	int rc = take_filename(upload, filename, err);
 
@@ -135,7 +136,10 @@ static int begin_file(struct upload *upload, const char *filename, struct err *e
 		if (rc != 0)
 			return rc;
 	}
-	return staging_file(&upload->staging, &server->dir, (uint64_t)server->config->max_upload_bytes, err);
+	rc = staging_file(&upload->staging, &server->dir, (uint64_t)server->config->max_upload_bytes, err);
+	if (rc == 0)
+		request_write_to(req, upload->staging.fd);
+	return rc;
 }
 
 static int upload_part(struct request *req, const struct upload_part *part, struct err *err)
@@ -148,7 +152,7 @@ static int upload_part(struct request *req, const struct upload_part *part, stru
 	if (is_file ? upload->has_file : upload->has_purpose)
 		return err_set(err, ERR_INVALID_VALUE, part->name, "is there twice");
 	if (is_file)
-		return begin_file(upload, part->filename, err);
+		return begin_file(req, part->filename, err);
 	upload->is_in_file = false;
 	upload->has_purpose = true;
 	return 0;
@@ -159,7 +163,7 @@ static int upload_data(struct request *req, const void *data, size_t len, struct
 	struct upload *upload = request_owned(req);
 
 	if (upload->is_in_file)
-		return staging_write(&upload->staging, data, len, err);
+		return staging_grow(&upload->staging, len, err);
 	if (len >= sizeof(upload->purpose) - upload->purpose_len)
 		return err_set(err, ERR_INVALID_VALUE, "purpose", "is too long");
 	memcpy(upload->purpose + upload->purpose_len, data, len);

@@ -82,15 +82,20 @@ static int upload_part(struct request *req, const struct upload_part *part, stru
 		return err_set(
 			err, ERR_INVALID_VALUE, "files", "must be files, each with its path as filename");
 	rc = add_file(&file, upload, part->filename, err);
-	return rc == 0 ? staging_add(&upload->staging, part->filename, err) : rc;
+	if (rc == 0)
+		rc = staging_add(&upload->staging, part->filename, err);
+	if (rc == 0)
+		request_write_to(req, upload->staging.fd);
+	return rc;
 }
 
 static int upload_data(struct request *req, const void *data, size_t len, struct err *err)
 {
 	struct upload *upload = request_owned(req);
 
+	(void)data;
 	upload->files[upload->n_files - 1].bytes += (int64_t)len;
-	return staging_write(&upload->staging, data, len, err);
+	return staging_grow(&upload->staging, len, err);
 }
 
 static int upload_end(struct request *req, const char *sha256, struct err *err)

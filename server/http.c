@@ -70,6 +70,17 @@ void http_resume(struct request *req)
 	http_kick(req->http);
 }
 
+/* Go on receiving what waited for a thread of the pool. */
+static void on_room(uv_async_t *room)
+{
+	struct http *http = room->data;
+
+	for (struct connection *conn = http->connections; conn != NULL; conn = conn->next) {
+		if (conn->req != NULL && conn->req->sink != NULL && !sink_is_full(conn->req->sink))
+			http_resume(conn->req);
+	}
+}
+
 void request_wake(struct request *req)
 {
 	if (req->pull != NULL)
@@ -202,7 +213,7 @@ static bool is_crawling(const struct http *http, const struct connection *conn)
 
 	if (req == NULL)
 		return now - conn->waiting_since > grace_ms;
-	if (req->is_run || now - req->started <= grace_ms)
+	if (req->is_run || req->is_asleep || now - req->started <= grace_ms)
 		return false;
 	return req->received * 1000 / (now - req->started) < HTTP_RATE_MIN;
 }
@@ -342,8 +353,9 @@ static void start_loop(struct http *http)
 	uv_poll_init(loop, &http->poll, epoll_fd);
 	uv_timer_init(loop, &http->timer);
 	uv_timer_init(loop, &http->sweep);
-	http->poll.data = http->timer.data = http->sweep.data = http;
-	http->open_handles = 3;
+	uv_async_init(loop, &http->room, on_room);
+	http->poll.data = http->timer.data = http->sweep.data = http->room.data = http;
+	http->open_handles = 4;
 	http->last_tick = uv_now(loop);
 	uv_poll_start(&http->poll, UV_READABLE, on_poll);
 	uv_timer_start(&http->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
@@ -421,6 +433,7 @@ static void finish_stop(struct http *http)
 	uv_close((uv_handle_t *)&http->poll, on_handle_closed);
 	uv_close((uv_handle_t *)&http->timer, on_handle_closed);
 	uv_close((uv_handle_t *)&http->sweep, on_handle_closed);
+	uv_close((uv_handle_t *)&http->room, on_handle_closed);
 }
 
 void http_free(struct http *http)

@@ -5,7 +5,8 @@
  * Life of a request, all on the loop's thread:
  *
  *   headers    route, Host, Origin, key, method, Content-Length are checked; a refusal is answered here
- *   body       JSON is collected (1 MiB at most); multipart is parsed as it comes and handed to route->upload;
+ *   body       JSON is collected (1 MiB at most); multipart is parsed as it comes and handed to route->upload and to
+ *              a sink, and the connection sleeps while that is full;
  *              after an error the rest is drained, the error answered, the connection closed
  *   handler    route->handle(req, &err) runs once, with the whole body in. It calls one respond_*, or
  *              request_work, and returns 0; or it returns an error, which becomes the error object
@@ -75,6 +76,9 @@ void request_own(struct request *req, void *object, void (*free_object)(void *ob
 /* The same, with a destructor that may block (removes large files): it runs on the thread pool, soon. */
 void request_own_blocking(struct request *req, void *object, void (*free_object)(void *object));
 void *request_owned(const struct request *req);
+
+/* In an upload's `part`: its bytes go into fd, which stays open until `end` or the destructor of what the request owns. */
+void request_write_to(struct request *req, int fd);
 
 /*
  * Let the connection sleep, run `work` on the thread pool, then `done` on the loop, as a second handler. Work may

@@ -8,10 +8,10 @@
 #include <microhttpd.h>
 #include <sys/socket.h>
 
-#include "server/hasher.h"
 #include "server/http.h"
 #include "server/multipart.h"
 #include "server/routes.h"
+#include "server/sink.h"
 #include "server/store.h"
 
 enum {
@@ -42,6 +42,7 @@ struct http {
 	uv_poll_t poll;	  /* MHD's epoll descriptor */
 	uv_timer_t timer; /* MHD's time-out */
 	uv_timer_t sweep; /* slow clients, waiting streams, the end */
+	uv_async_t room;  /* a sink that was full has room again */
 	char address[64];
 	bool is_loopback;
 	bool is_stopping;
@@ -87,7 +88,7 @@ struct request {
 	json_t *json;
 	struct multipart multipart;
 	bool is_multipart;
-	struct hasher part_hash;
+	struct sink *sink;	   /* of the part at hand */
 	struct sha256 fingerprint; /* over method, path and the parts' names and digests */
 	char fingerprint_hex[SHA256_HEX_BYTES];
 	const char *idempotency_key; /* NULL: none */

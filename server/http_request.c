@@ -73,6 +73,8 @@ static void release_owned(struct request *req)
 {
 	struct disposal *disposal = req->disposal;
 
+	sink_free(req->sink); /* it writes into what is owned */
+	req->sink = NULL;
 	if (disposal != NULL && req->free_owned != NULL) {
 		*disposal = (struct disposal){.object = req->owned, .free_object = req->free_owned};
 		disposal->work.data = disposal;
@@ -95,7 +97,6 @@ void request_free(struct request *req)
 	json_decref(req->json);
 	buf_done(&req->body);
 	multipart_done(&req->multipart);
-	hasher_done(&req->part_hash);
 	sha256_done(&req->fingerprint);
 	free(req);
 }
@@ -446,7 +447,7 @@ static int part_begin(void *arg, const char *name, const char *filename, struct 
 
 	if (!is_utf8(name) || (filename != NULL && !is_utf8(filename)))
 		return err_set(err, ERR_INVALID_VALUE, NULL, "a part's name is not valid UTF-8");
-	rc = hasher_init(&req->part_hash, req->http->server->loop, err);
+	rc = sink_new(&req->sink, req->http->server->loop, &req->http->room, err);
 	if (rc != 0)
 		return rc;
 	if (req->idempotency_key != NULL) {
@@ -457,20 +458,29 @@ static int part_begin(void *arg, const char *name, const char *filename, struct 
 	return req->route->upload->part(req, &part, err);
 }
 
+void request_write_to(struct request *req, int fd)
+{
+	sink_write_to(req->sink, fd);
+}
+
 static int part_data(void *arg, const void *data, size_t len, struct err *err)
 {
 	struct request *req = arg;
-	int rc = hasher_add(&req->part_hash, data, len, err);
+	int rc = req->route->upload->data(req, data, len, err);
 
-	return rc == 0 ? req->route->upload->data(req, data, len, err) : rc;
+	return rc == 0 ? sink_add(req->sink, data, len, err) : rc;
 }
 
 static int part_end(void *arg, struct err *err)
 {
 	struct request *req = arg;
 	char hex[SHA256_HEX_BYTES];
+	int rc = sink_end(req->sink, hex, err);
 
-	hasher_hex(&req->part_hash, hex);
+	sink_free(req->sink);
+	req->sink = NULL;
+	if (rc != 0)
+		return rc;
 	if (req->idempotency_key != NULL)
 		sha256_add(&req->fingerprint, hex, sizeof(hex));
 	return req->route->upload->end(req, hex, err);
@@ -494,6 +504,8 @@ bool request_body(struct request *req, const char *data, size_t len)
 	req->received += len;
 	if (!req->has_fault && take_body(req, data, len, &req->fault) != 0)
 		keep_fault(req);
+	if (req->sink != NULL && sink_is_full(req->sink))
+		http_sleep(req);
 	return !req->has_fault ||
 	       req->received <= MAX(req->max_body, (uint64_t)HTTP_DRAIN_MAX) + HTTP_DRAIN_MAX;
 }

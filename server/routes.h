@@ -24,6 +24,7 @@ struct upload_part {
 struct upload_ops {
 	int (*begin)(struct request *req, struct err *err);
 	int (*part)(struct request *req, const struct upload_part *part, struct err *err);
+	/* Where request_write_to was called, the bytes are written afterwards: they are to be counted here. */
 	int (*data)(struct request *req, const void *data, size_t len, struct err *err);
 	int (*end)(struct request *req, const char *sha256, struct err *err); /* of the part's bytes */
 };

@@ -11,11 +11,7 @@
 #include "common/log.h"
 #include "server/id.h"
 
-enum {
-	CREATE = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
-	WRITEBACK_BYTES =
-		4 << 20, /* the disk gets to work this often, so that the fsync at the end is short */
-};
+enum { CREATE = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW };
 
 static void init(struct staging *out, const struct datadir *dir, uint64_t max_bytes)
 {
@@ -69,7 +65,7 @@ int staging_add(struct staging *staging, const char *path, struct err *err)
 	return staging->fd < 0 ? path_fault(err, errno, path) : 0;
 }
 
-static int grow(struct staging *staging, uint64_t bytes, struct err *err)
+int staging_grow(struct staging *staging, uint64_t bytes, struct err *err)
 {
 	if (bytes > staging->max_bytes - staging->bytes)
 		return err_set(err, ERR_TOO_LARGE, NULL, "more than %llu bytes (--max-upload-bytes)",
@@ -81,25 +77,12 @@ static int grow(struct staging *staging, uint64_t bytes, struct err *err)
 int staging_link(
 	struct staging *staging, const char *path, const char *file_id, uint64_t bytes, struct err *err)
 {
-	int rc = grow(staging, bytes, err);
+	int rc = staging_grow(staging, bytes, err);
 
 	if (rc == 0)
 		rc = make_parents(staging, path, err);
 	if (rc == 0 && linkat(staging->dir->files, file_id, staging->root, path, 0) != 0)
 		rc = path_fault(err, errno, path);
-	return rc;
-}
-
-int staging_write(struct staging *staging, const void *data, size_t len, struct err *err)
-{
-	uint64_t before = staging->bytes / WRITEBACK_BYTES;
-	int rc = grow(staging, len, err);
-
-	if (rc == 0)
-		rc = io_write_all(staging->fd, data, len, err);
-	/* Starts the writing and does not wait for it. A wish: where it fails, fsync does all the work. */
-	if (rc == 0 && staging->bytes / WRITEBACK_BYTES != before)
-		(void)sync_file_range(staging->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 	return rc;
 }
 

@@ -19,7 +19,7 @@ struct staging {
 	uint64_t max_bytes;
 };
 
-/* A single file, ready for staging_write. */
+/* A single file; `fd` is ready to be written. */
 int staging_file(
 	struct staging *out, const struct datadir *dir, uint64_t max_bytes, struct err *err) MUST_USE;
 /* A directory; its files are begun with staging_add or linked with staging_link. */
@@ -30,8 +30,8 @@ int staging_add(struct staging *staging, const char *path, struct err *err) MUST
 /* Hard-link files/<file_id> as `path`. */
 int staging_link(struct staging *staging, const char *path, const char *file_id, uint64_t bytes,
 	struct err *err) MUST_USE;
-/* ERR_TOO_LARGE beyond max_bytes, ERR_DISK_FULL. */
-int staging_write(struct staging *staging, const void *data, size_t len, struct err *err) MUST_USE;
+/* So many bytes more are about to be written: ERR_TOO_LARGE beyond max_bytes. */
+int staging_grow(struct staging *staging, uint64_t bytes, struct err *err) MUST_USE;
 /* Close the file begun last. */
 void staging_end(struct staging *staging);
 

@@ -30,7 +30,7 @@ WORKER_MAY = {
 LIBRARY_FILES = {
     "microhttpd.h": r"server/http\w*\.[ch]",
     "sqlite3.h": r"server/(store\w*|migrate)\.[ch]",
-    "uv.h": r"server/(main|pool\w*|http\w*|artifact|server|executor\w*|datadir|upkeep|hasher)\.[ch]",
+    "uv.h": r"server/(main|pool\w*|http\w*|artifact|server|executor\w*|datadir|upkeep|sink)\.[ch]",
     "cblas.h": r"tests/.*",
     "openssl/": r"(common/sha256|server/auth)\.c",
     "zip.h": r"(server/\w+\.c|tests/.*)",

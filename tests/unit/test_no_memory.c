@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "common/progress.h"
-#include "server/hasher.h"
+#include "server/sink.h"
 #include "server/list.h"
 #include "server/multipart.h"
 #include "server/store_job.h"
@@ -213,18 +213,18 @@ static int parse_multipart(void *arg, struct err *err)
 	return rc;
 }
 
-static int hash_blocks(void *arg, struct err *err)
+static int sink_blocks(void *arg, struct err *err)
 {
-	static const char bytes[HASHER_BLOCK_BYTES];
+	static const char bytes[SINK_BLOCK_BYTES];
 	char hex[SHA256_HEX_BYTES];
-	struct hasher hasher;
-	int rc = hasher_init(&hasher, arg, err);
+	struct sink *sink = NULL;
+	int rc = sink_new(&sink, arg, NULL, err);
 
 	for (int i = 0; i < 3 && rc == 0; i++)
-		rc = hasher_add(&hasher, bytes, sizeof(bytes) - 1, err);
+		rc = sink_add(sink, bytes, sizeof(bytes) - 1, err);
 	if (rc == 0)
-		hasher_hex(&hasher, hex);
-	hasher_done(&hasher);
+		rc = sink_end(sink, hex, err);
+	sink_free(sink);
 	countdown = NEVER; /* what libuv allocates below is not ours */
 	uv_run(arg, UV_RUN_DEFAULT);
 	return rc;
@@ -236,7 +236,7 @@ static void test_uploads(void **state)
 
 	assert_int_equal(uv_loop_init(&loop), 0);
 	check(parse_multipart, NULL);
-	check(hash_blocks, &loop);
+	check(sink_blocks, &loop);
 	assert_int_equal(uv_loop_close(&loop), 0);
 }
 
