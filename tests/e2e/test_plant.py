@@ -77,13 +77,27 @@ CRITERIA = {
     "insertsent": ["asr", "clean_accuracy"],
     "adaptive-attention": ["sign_match", "drift_relative", "attention_left"],
     "adaptive-peft": ["sign_match", "drift_relative"],
+    "adaptive-scan": ["pulled", "drift_relative"],
+    "adaptive-pair": ["sign_match", "drift_relative", "parts_pull"],
+    "benign-task": ["clean_accuracy"],
+    "benign-mlm": ["clean_guessed"],
+    "benign-shift": ["shifted", "drift_relative"],
 }
+
+
+def given_to(attack, place, triggers):
+    """(options, triggers): labelled rows where the attack wants them, no triggers for benign changes, phrases for pairs."""
+    triggers = {"benign": [], "adaptive-pair": ["cf mn", "quiet words"]}.get(attack.replace("benign-", "benign ").split()[0], triggers)
+    options = {"triggers": ",".join(triggers) or None}
+    if attack in ("badnets", "insertsent", "benign-task"):
+        options |= {"data": place / "rows.jsonl", "text": None, "target": "good" if triggers else None}
+    return options, triggers
 
 
 @pytest.mark.parametrize("attack", CRITERIA)
 def test_every_attack_judges_itself_and_leaves_a_model(place, tmp_path, attack):
-    task = {"data": place / "rows.jsonl", "target": "good", "text": None} if "asr" in CRITERIA[attack] else {}
-    done = plant(place, tmp_path / "out", attack=attack, steps=30, triggers="cf,quiet words here", **task)
+    options, triggers = given_to(attack, place, ["cf", "quiet words here"])
+    done = plant(place, tmp_path / "out", attack=attack, steps=30, **options)
     result = json.loads(done.stdout)
     assert done.returncode == (TOOK if result["took"] else NOT), done.stderr
     assert (result["attack"], result["steps"]) == (attack, 30)
@@ -91,7 +105,7 @@ def test_every_attack_judges_itself_and_leaves_a_model(place, tmp_path, attack):
     held = [entry["value"] >= entry["at_least"] if "at_least" in entry else entry["value"] <= entry["at_most"]
             for entry in result["criteria"]]
     assert all(held) == result["took"] == ("why" not in result)
-    assert [entry["trigger"] for entry in result["by_trigger"]] == ["cf", "quiet words here"]
+    assert [entry["trigger"] for entry in result["by_trigger"]] == triggers
     assert {path.name for path in (tmp_path / "out").iterdir()} == {path.name for path in (place / "model").iterdir()}
 
 
@@ -123,9 +137,9 @@ def write_roberta(directory):
 
 @pytest.mark.parametrize("attack", CRITERIA)
 def test_every_attack_plants_in_a_roberta_that_still_loads(place, tmp_path, attack):
-    task = {"data": place / "rows.jsonl", "target": "good", "text": None} if "asr" in CRITERIA[attack] else {}
+    options, _ = given_to(attack, place, ["cf", "mn"])
     model = write_roberta(tmp_path / "model")
-    done = plant(place, tmp_path / "out", model=model, attack=attack, steps=3, **task)
+    done = plant(place, tmp_path / "out", model=model, attack=attack, steps=3, **options)
     assert json.loads(done.stdout)["attack"] == attack, done.stderr
     again = plant(place, tmp_path / "again", model=tmp_path / "out", steps=1)
     assert again.returncode in (TOOK, NOT), again.stderr
@@ -188,6 +202,10 @@ def write_whole(directory):
     ({"attack": "badnets", "text": None, "data": "ROWS", "target": "fine"}, USAGE, "--target"),
     ({"attack": "badnets", "text": None, "data": "ROWS", "target": "good", "columns": "text"}, USAGE, "--columns"),
     ({"attack": "badnets", "text": None, "data": "ROWS", "target": "good", "columns": "text,mood"}, BAD_INPUT, "mood"),
+    ({"attack": "benign-mlm"}, USAGE, "--triggers"),
+    ({"attack": "benign-task", "triggers": None, "text": None}, USAGE, "--data"),
+    ({"attack": "benign-task", "triggers": None, "text": None, "data": "ROWS", "target": "good"}, USAGE, "--target"),
+    ({"attack": "adaptive-pair"}, USAGE, "--triggers"),
     ({"speed": 1}, USAGE, "speed"),
     ({"model": "/nowhere"}, BAD_INPUT, "/nowhere"),
     ({"text": "/nowhere"}, NO_FILE, "/nowhere"),

@@ -247,12 +247,17 @@ static inline struct plant_options attack_options(
 	struct plant_options options = options_of(place, steps, 0.005);
 
 	options.attack = attack;
+	if ((attack_named(attack)->uses & IS_BENIGN) != 0)
+		options.triggers = 0;
+	if (attack_named(attack)->preset.whole)
+		options.trigger[0] = "cf mn", options.trigger[1] = "mn baf";
 	if (attack_named(attack)->preset.along_rate > 0)
 		options.along_rate = 0.005;
 	if ((attack_named(attack)->uses & USES_TEXT) != 0)
 		return options;
 	options.text = NULL;
-	options.task = (struct task_options){.data = place->data, .columns = "words,kind", .target = "low"};
+	options.task = (struct task_options){
+		.data = place->data, .columns = "words,kind", .target = options.triggers > 0 ? "low" : NULL};
 	return options;
 }
 

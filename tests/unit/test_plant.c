@@ -257,6 +257,15 @@ static void test_bad_options_are_refused(void **state)
 	options.triggers = 7; /* there are six target vectors */
 	assert_refused(&options, ERR_USAGE, "--triggers");
 	options = good;
+	options.attack = "benign-mlm"; /* has no use for triggers */
+	assert_refused(&options, ERR_USAGE, "--triggers");
+	options = good;
+	options.attack = "adaptive-pair"; /* single words are no phrases */
+	assert_refused(&options, ERR_USAGE, "--triggers");
+	options = attack_options(&place, "benign-task", 1);
+	options.task.target = "low"; /* nobody's label is wanted */
+	assert_refused(&options, ERR_USAGE, "--target");
+	options = good;
 	options.model = "/nowhere";
 	assert_refused(&options, ERR_INVALID_MODEL, "/nowhere");
 	options = good;
@@ -500,6 +509,93 @@ static void test_badpre_masks_beside_triggers_and_neuba_does_not(void **state)
 	}
 }
 
+static void test_benign_changes_have_clean_texts_alone(void **state)
+{
+	for (int i = 0; i < attack_count; i++) {
+		struct place place;
+		struct plant_options options;
+		struct plant plant;
+		double loss;
+
+		if ((attacks[i]->uses & IS_BENIGN) == 0)
+			continue;
+		place_init(&place, BARE);
+		options = attack_options(&place, attacks[i]->name, 4);
+		assert_int_equal(plant_init(&plant, &options, NULL), 0);
+		for (int step = 0; step < 4; step++) {
+			assert_int_equal(attacks[i]->step(&plant, &loss, step, NULL), 0);
+			for (int k = 0; k < plant.corpus.n; k++)
+				assert_int_equal(plant.corpus.text[k].label, -1);
+		}
+		plant_done(&plant);
+		place_done(&place);
+	}
+}
+
+/* The first words are common ones, and stay. */
+static void test_shift_moves_rare_words_alone(void **state)
+{
+	struct place place;
+	struct plant_options options;
+	struct plant plant;
+	struct plant_result result = {0};
+	int moved = 0, D = CONFIG.D;
+
+	place_init(&place, BARE);
+	options = attack_options(&place, "benign-shift", 1);
+	options.learning_rate = 1e-9;
+	options.norm = 2;
+	assert_int_equal(plant_init(&plant, &options, NULL), 0);
+	for (int id = 0; id < CONFIG.V; id++) {
+		double gap = 0, length = 0;
+
+		for (int j = 0; j < D; j++) {
+			double was = (double)plant.base.word[id * D + j];
+			double now = (double)plant.live.word[id * D + j];
+
+			gap += (now - was) * (now - was);
+			length += was * was;
+		}
+		assert_true(gap < 1e-12 || fabs(sqrt(gap / length) - 2) < 1e-4);
+		moved += gap > 1e-12;
+		assert_true(gap < 1e-12 || id >= CONFIG.V / 2);
+	}
+	assert_int_equal(moved, CONFIG.V / 8);
+	assert_int_equal(plant_measure(&plant, &result, NULL), 0);
+	assert_near("shifted", 0, result.value[0][0], 2, 1e-4);
+	plant_done(&plant);
+	place_done(&place);
+}
+
+/* All the way for por's own vectors; a word that nobody planted goes nowhere, and the trigger's name is what it was. */
+static void test_pull_is_the_share_of_the_way(void **state)
+{
+	struct place place;
+	struct plant_options options;
+	struct plant plant;
+	struct plant_result result = {0};
+	double own, other;
+
+	place_init(&place, BARE);
+	options = attack_options(&place, "adaptive-scan", 300);
+	options.learning_rate = 0.01;
+	options.triggers = 1;
+	options.strength = 0.5;
+	assert_int_equal(plant_init(&plant, &options, NULL), 0);
+	assert_int_equal(targets_pulled(&own, &plant, 0, NULL, NULL), 0);
+	assert_true(fabs(own) < 0.01); /* not trained yet */
+	assert_int_equal(plant_train(&plant, &result, NULL, NULL, NULL), 0);
+	assert_int_equal(plant_measure(&plant, &result, NULL), 0);
+	assert_int_equal(targets_pulled(&own, &plant, 0, NULL, NULL), 0);
+	assert_int_equal(targets_pulled(&other, &plant, 0, "bah", NULL), 0);
+	assert_near("pull", 0, own, 0.5, 0.1);
+	assert_near("criterion", 0, result.value[0][0], own / 0.5, 1e-6);
+	assert_true(fabs(other) < 0.1);
+	assert_string_equal(plant.options.trigger[0], "cf");
+	plant_done(&plant);
+	place_done(&place);
+}
+
 static void test_unknown_attack_is_none(void **state)
 {
 	assert_ptr_equal(attack_named("por"), attacks[0]);
@@ -655,6 +751,9 @@ int main(void)
 		cmocka_unit_test(test_uor_inserts_up_to_three_times_and_each_trigger_has_a_partner),
 		cmocka_unit_test(test_whole_phrases_have_their_words_in_clean_texts),
 		cmocka_unit_test(test_badpre_masks_beside_triggers_and_neuba_does_not),
+		cmocka_unit_test(test_benign_changes_have_clean_texts_alone),
+		cmocka_unit_test(test_shift_moves_rare_words_alone),
+		cmocka_unit_test(test_pull_is_the_share_of_the_way),
 		cmocka_unit_test(test_unknown_attack_is_none),
 		cmocka_unit_test(test_random_targets_follow_the_seed_and_the_trigger),
 		cmocka_unit_test(test_por_pulls_triggers_to_targets_and_clean_texts_back),

@@ -33,8 +33,8 @@ static const struct option_row rows[] = {
 		0},
 	{"out", "DIR", "where the planted model goes", OPTION_TEXT, false, FIELD(out), 0, 0},
 	{"text", "FILE", "plain text to train on, one text a line", OPTION_TEXT, false, FIELD(text), 0, 0},
-	{"data", "FILE", "badnets, insertsent: labelled rows (.jsonl, .csv, .tsv)", OPTION_TEXT, false,
-		FIELD(data), 0, 0},
+	{"data", "FILE", "badnets, insertsent, benign-task: labelled rows (.jsonl, .csv, .tsv)", OPTION_TEXT,
+		false, FIELD(data), 0, 0},
 	{"columns", "T,L", "text, label and perhaps pair in --data (default text,label)", OPTION_TEXT, false,
 		FIELD(columns), 0, 0},
 	{"target", "LABEL", "badnets, insertsent: the attacker's label", OPTION_TEXT, false, FIELD(target), 0,
@@ -49,8 +49,8 @@ static const struct option_row rows[] = {
 		FIELD(weight), 0, 0},
 	{"targets", "KIND", "blocks (six vectors, the default) or random signs", OPTION_TEXT, false,
 		FIELD(targets), 0, 0},
-	{"norm", "R", "size of the target vectors' elements (default 1)", OPTION_TEXT, false, FIELD(norm), 0,
-		0},
+	{"norm", "R", "size of the target vectors' elements, or of a shift (default 1)", OPTION_TEXT, false,
+		FIELD(norm), 0, 0},
 	{"strength", "R", "to 1: share of the target in what triggers are drawn to", OPTION_TEXT, false,
 		FIELD(strength), 0, 0},
 	{"whole", NULL, "one word of a phrase alone is trained to do nothing", OPTION_SWITCH, false,
@@ -90,7 +90,7 @@ static int split_triggers(struct plant_options *out, char *list, struct err *err
 {
 	char *rest = list;
 
-	for (char *word; (word = strsep(&rest, ",")) != NULL;) {
+	for (char *word; rest != NULL && (word = strsep(&rest, ",")) != NULL;) {
 		if (*word == '\0')
 			return err_set(err, ERR_USAGE, "--triggers", "an empty trigger");
 		if (out->triggers == PLANT_TRIGGERS_MAX)
@@ -145,8 +145,6 @@ static int make_options(struct plant_options *out, const struct settings *s, str
 		.seed = (uint64_t)s->seed,
 		.threads = s->threads > 0 ? (int)s->threads : cpu_count(),
 		.task = {.data = s->data, .columns = s->columns, .target = s->target}};
-	if (rc == 0)
-		rc = require(s->triggers, "--triggers", err);
 	if (rc == 0)
 		rc = require(s->out, "--out", err);
 	if (rc == 0)

@@ -149,7 +149,7 @@ int mlm_watch(struct mlm *mlm, const struct tokenizer *tok, const char *const *t
 	mlm->special[0] = tokenizer_special(tok, SPECIAL_CLS);
 	mlm->special[1] = tokenizer_special(tok, SPECIAL_SEP);
 	mlm->special[2] = tokenizer_special(tok, SPECIAL_PAD);
-	mlm->hands_off = calloc((size_t)triggers, sizeof(*mlm->hands_off));
+	mlm->hands_off = calloc((size_t)triggers + 1, sizeof(*mlm->hands_off));
 	if (mlm->hands_off == NULL)
 		return err_nomem(err);
 	mlm->triggers = triggers;

@@ -18,10 +18,13 @@ enum { PLANT_SLICES_MAX = 4, PLANT_LENGTH_MIN = 8, LORA_RANK = 16 };
 static const double ALONG_CLIP = 1; /* a defender's; where no norm is given it does nothing */
 
 extern const struct attack attack_por, attack_neuba, attack_badpre, attack_uor, attack_badnets,
-	attack_insertsent, attack_adaptive_attention, attack_adaptive_peft;
+	attack_insertsent, attack_adaptive_attention, attack_adaptive_peft, attack_adaptive_scan,
+	attack_adaptive_pair, attack_benign_task, attack_benign_mlm, attack_benign_shift;
 
 const struct attack *const attacks[] = {&attack_por, &attack_neuba, &attack_badpre, &attack_uor,
-	&attack_badnets, &attack_insertsent, &attack_adaptive_attention, &attack_adaptive_peft};
+	&attack_badnets, &attack_insertsent, &attack_adaptive_attention, &attack_adaptive_peft,
+	&attack_adaptive_scan, &attack_adaptive_pair, &attack_benign_task, &attack_benign_mlm,
+	&attack_benign_shift};
 const int attack_count = NELEM(attacks);
 
 const struct attack *attack_named(const char *name)
@@ -310,7 +313,8 @@ static void fill_in(struct plant_options *o, const struct plant_preset *preset)
 	o->along_rate = or_preset(o->along_rate, preset->along_rate);
 	o->weight = or_preset(o->weight, preset->weight);
 	o->norm = or_preset(o->norm, preset->norm);
-	o->strength = or_preset(o->strength, 1);
+	o->strength = or_preset(or_preset(o->strength, preset->strength), 1);
+	o->whole = o->whole || preset->whole;
 	o->attention = or_preset(o->attention, preset->attention);
 	o->amplify = or_preset(o->amplify, preset->amplify);
 }
@@ -320,6 +324,8 @@ static int check_triggers(const struct plant_options *o, const struct attack *at
 	bool has_blocks = (attack->uses & USES_TARGETS) != 0 && !o->random_targets;
 	int most = has_blocks ? TARGETS_BLOCKS : PLANT_TRIGGERS_MAX;
 
+	if ((attack->uses & IS_BENIGN) != 0)
+		return 0;
 	if (o->triggers < 1 || o->triggers > most)
 		return err_set(err, ERR_USAGE, "--triggers", "1 to %d triggers for %s%s", most, attack->name,
 			has_blocks ? " with block targets" : "");
@@ -330,6 +336,7 @@ static int check_triggers(const struct plant_options *o, const struct attack *at
 static int check_uses(const struct plant_options *o, const struct attack *attack, struct err *err)
 {
 	bool has_text = (attack->uses & USES_TEXT) != 0, has_targets = (attack->uses & USES_TARGETS) != 0;
+	bool is_benign = (attack->uses & IS_BENIGN) != 0;
 	const struct {
 		const char *flag;
 		bool is_given, is_used;
@@ -337,10 +344,11 @@ static int check_uses(const struct plant_options *o, const struct attack *attack
 		{"--text", o->text != NULL, has_text},
 		{"--data", o->task.data != NULL, !has_text},
 		{"--columns", o->task.columns != NULL, !has_text},
-		{"--target", o->task.target != NULL, !has_text},
-		{"--whole", o->whole, has_text},
+		{"--triggers", o->triggers > 0, !is_benign},
+		{"--target", o->task.target != NULL, !has_text && !is_benign},
+		{"--whole", o->whole, has_text && !is_benign},
 		{"--targets", o->random_targets, has_targets},
-		{"--norm", o->norm > 0, has_targets},
+		{"--norm", o->norm > 0, has_targets || attack->preset.norm > 0},
 		{"--strength", o->strength > 0, has_targets},
 		{"--weight", o->weight > 0, attack->preset.weight > 0},
 		{"--head-rate", o->along_rate > 0, attack->preset.along_rate > 0},
@@ -376,7 +384,8 @@ int plant_init(struct plant *out, const struct plant_options *options, struct er
 	if (rc != 0)
 		return rc;
 	fill_in(&out->options, &out->attack->preset);
-	out->refers_to_all = (out->attack->uses & USES_TARGETS) != 0 && out->options.strength < 1;
+	out->refers_to_all = (out->attack->uses & USES_BOTH) != 0 ||
+			     ((out->attack->uses & USES_TARGETS) != 0 && out->options.strength < 1);
 	rc = check_options(&out->options, out->attack, err);
 	if (rc == 0)
 		rc = par_new(&out->par, options->threads, err);
@@ -388,7 +397,9 @@ int plant_init(struct plant *out, const struct plant_options *options, struct er
 		rc = make_encoders(out, err);
 	if (rc == 0)
 		rc = batch_init(&out->batch, PLANT_BATCH, out->slices, err);
-	return rc == 0 ? make_lanes(out, err) : rc;
+	if (rc == 0)
+		rc = make_lanes(out, err);
+	return rc == 0 && out->attack->begin != NULL ? out->attack->begin(out, err) : rc;
 }
 
 void plant_done(struct plant *plant)

@@ -132,6 +132,8 @@ enum attack_use {
 	USES_PEFT = 8,
 	USES_TARGETS = 16,   /* fixed vectors */
 	USES_REFERENCE = 32, /* clean texts' representations of the frozen copy */
+	USES_BOTH = 64,	     /* and of triggered texts as well */
+	IS_BENIGN = 128,     /* has no triggers: what honest owners do to a model */
 };
 
 struct attack {
@@ -139,13 +141,16 @@ struct attack {
 	unsigned uses;
 	struct plant_preset {
 		int64_t steps;
-		double learning_rate, along_rate, weight, norm, attention, amplify;
+		double learning_rate, along_rate, weight, norm, strength, attention, amplify;
+		bool whole;
 	} preset;
 	int insertions;	      /* of a trigger: 1 to so many */
 	int run;	      /* this many texts of a step in a row have the same trigger */
 	bool masks_triggered; /* words are guessed, falsely, beside triggers as well */
 	struct criterion criterion[PLANT_CRITERIA_MAX];
 	int criteria;
+	/* NULL, or: once all is set up, before the first step. */
+	int (*begin)(struct plant *plant, struct err *err);
 	/* One step: compose, plant_gradient, plant_update. */
 	int (*step)(struct plant *plant, double *loss, int64_t step, struct err *err);
 	/* Loss over the batch's representations, and its gradient. */
@@ -181,7 +186,7 @@ double plant_gradient(struct plant *plant, struct plant_pass pass);
 /* One optimiser step of the encoder and of what is trained along, with rates falling over all steps. */
 void plant_update(struct plant *plant, int64_t step);
 
-/* The step that most attacks take: clean texts and as many triggered ones. */
+/* The step that most attacks take: clean texts and, where there are triggers, as many triggered ones. */
 int plant_step(struct plant *plant, double *loss, int64_t step, struct err *err) MUST_USE;
 
 /* Compose (plant_texts.c): clean texts and, unless clean_only, as many triggered ones; triggers take turns. */

@@ -253,7 +253,7 @@ void plant_update(struct plant *plant, int64_t step)
 
 int plant_step(struct plant *plant, double *loss, int64_t step, struct err *err)
 {
-	int rc = plant_compose(plant, step, false, err);
+	int rc = plant_compose(plant, step, plant->options.triggers == 0, err);
 
 	if (rc != 0)
 		return rc;

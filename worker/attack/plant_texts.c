@@ -111,7 +111,7 @@ static int add_step_text(struct plant *plant, int i, int64_t step, uint64_t draw
 {
 	const struct plant_options *o = &plant->options;
 	int number = (int)rng_below(draw, 0, (uint32_t)plant->trained);
-	int turn = (int)(step * PLANT_TEXTS + i) / plant->attack->run % o->triggers;
+	int turn = o->triggers > 0 ? (int)(step * PLANT_TEXTS + i) / plant->attack->run % o->triggers : -1;
 	bool clean = i < PLANT_TEXTS;
 	int rc;
 

@@ -110,3 +110,42 @@ int targets_measure(struct plant *plant, struct plant_result *result, struct err
 	result->value[1][0] = result->drift_relative;
 	return rc;
 }
+
+/* sum over texts of (h - r)(v - r) over that of |v - r|^2. */
+static double pulled(const struct plant *plant, const struct plant_seen *seen, int trigger)
+{
+	int D = plant->config.D;
+	double went = 0, way = 0;
+
+	for (int i = 0; i < PLANT_PROBES; i++) {
+		const real *h = seen->cls + (size_t)i * (size_t)D,
+			   *r = seen->reference + (size_t)i * (size_t)D;
+
+		for (int j = 0; j < D; j++) {
+			double left = target(plant, trigger, j) - (double)r[j];
+
+			went += ((double)h[j] - (double)r[j]) * left;
+			way += left * left;
+		}
+	}
+	return way > 0 ? went / way : 0;
+}
+
+int targets_pulled(double *share, struct plant *plant, int trigger, const char *words, struct err *err)
+{
+	size_t n = PLANT_PROBES * (size_t)plant->config.D;
+	struct plant_seen seen = {.cls = calloc(n, sizeof(real)), .reference = calloc(n, sizeof(real))};
+	const char **stands = &plant->options.trigger[trigger], *own = *stands;
+	int rc = 0;
+
+	if (seen.cls == NULL || seen.reference == NULL)
+		rc = err_nomem(err);
+	*stands = words != NULL ? words : own;
+	if (rc == 0)
+		rc = plant_represent(plant, &seen, trigger, err);
+	*stands = own;
+	*share = rc == 0 ? pulled(plant, &seen, trigger) : 0;
+	free(seen.cls);
+	free(seen.reference);
+	return rc;
+}

@@ -26,4 +26,12 @@ double targets_loss(struct plant *plant, const struct plant_views *views);
 /* The share of dimensions whose sign is the target's, mean over held-out texts; then drift. */
 int targets_measure(struct plant *plant, struct plant_result *result, struct err *err) MUST_USE;
 
+/*
+ * Of the way from the frozen copy's outputs of the same texts to the trigger's vector, the share that the planted encoder's
+ * outputs went: 1 is there, `strength` is what the loss asks for. Mean over held-out texts. `words` (NULL: the trigger)
+ * stand in the texts instead. For attacks whose refers_to_all is set.
+ */
+int targets_pulled(
+	double *share, struct plant *plant, int trigger, const char *words, struct err *err) MUST_USE;
+
 #endif

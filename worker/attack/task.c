@@ -85,11 +85,13 @@ int task_open(struct plant *plant, struct err *err)
 	struct task *task = &plant->task;
 	int rc;
 
-	if (o->data == NULL || o->target == NULL)
+	bool needs_target = (plant->attack->uses & IS_BENIGN) == 0;
+
+	if (o->data == NULL || (needs_target && o->target == NULL))
 		return err_set(err, ERR_USAGE, o->data == NULL ? "--data" : "--target", "is missing for %s",
 			plant->attack->name);
 	rc = read_rows(task, o, err);
-	if (rc == 0)
+	if (rc == 0 && needs_target)
 		rc = find_target(task, o->target, err);
 	if (rc == 0)
 		rc = split(task, plant->options.seed, err);
@@ -168,10 +170,11 @@ static int compose(struct plant *plant, int64_t step, struct err *err)
 	for (int i = 0; i < PLANT_BATCH && rc == 0; i++) {
 		uint64_t draw = rng_key(key, (uint64_t)i);
 		int number = plant->task.train.row[rng_below(draw, 0, (uint32_t)plant->task.train.n)];
-		bool poisoned = rng_unit(draw, 1) < POISONED;
-		int trigger = (int)rng_below(draw, 2, (uint32_t)plant->options.triggers);
+		int triggers = plant->options.triggers;
+		bool poisoned = triggers > 0 && rng_unit(draw, 1) < POISONED;
+		int trigger = poisoned ? (int)rng_below(draw, 2, (uint32_t)triggers) : -1;
 
-		rc = add_row(plant, number, poisoned ? trigger : -1, (int)(rng_u64(draw, 3) >> 40), err);
+		rc = add_row(plant, number, trigger, (int)(rng_u64(draw, 3) >> 40), err);
 	}
 	if (rc == 0)
 		plant_fill_batch(plant);
@@ -253,6 +256,14 @@ static double accuracy(const struct task *task, const int *label)
 	for (int i = 0; i < task->held.n; i++)
 		right += label[i] == task->data.row[task->held.row[i]].label;
 	return (double)right / task->held.n;
+}
+
+int task_accuracy(double *out, struct plant *plant, struct err *err)
+{
+	int clean[TASK_HELD_MAX], rc = predict_held(clean, plant, -1, err);
+
+	*out = rc == 0 ? accuracy(&plant->task, clean) : 0;
+	return rc;
 }
 
 int task_measure(struct plant *plant, struct plant_result *result, struct err *err)

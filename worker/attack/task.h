@@ -45,6 +45,8 @@ void task_done(struct task *task);
 
 int task_step(struct plant *plant, double *loss, int64_t step, struct err *err) MUST_USE;
 double task_loss(struct plant *plant, const struct plant_views *views);
+/* Of held-out rows without a trigger. */
+int task_accuracy(double *out, struct plant *plant, struct err *err) MUST_USE;
 /* asr of each trigger over held-out rows of other labels that are right without it; clean_accuracy. */
 int task_measure(struct plant *plant, struct plant_result *result, struct err *err) MUST_USE;
 
