@@ -38,7 +38,7 @@ SERVER_LIBS := $(COMMON_LIBS) -lmicrohttpd -luv -lsqlite3 -lzip -lz -pthread
 PROGRAMS := $(B)/obliviated $(B)/obliviate-worker $(B)/obliviate-plant
 SAN_PROGRAMS := $(B)/san/obliviated $(B)/san/obliviate-worker $(B)/san/obliviate-plant
 
-.PHONY: arm64 all help deps test-deps test unit api oracle demo bench bench-growth bench-products bench-defence bench-service reproduce lint fuzz cover format clean san golden
+.PHONY: arm64 all help deps test-deps test unit api oracle demo bench bench-growth bench-products bench-defence bench-service reproduce evidence lint fuzz cover format clean san golden
 .DEFAULT_GOAL := all
 
 all: deps ## Build the three programs (installs the libraries by name where they are missing)
@@ -255,6 +255,12 @@ reproduce: deps ## The matrix of attacks, PEFTs and defences, resumable; DATA=fo
 	@test -n "$(BASE)" || DEMO_STOP=data sh deploy/demo.sh
 	@DATA="$(DATA)" CELLS="$(CELLS)" STEPS="$(STEPS)" ROWS="$(ROWS)" QUICK="$(QUICK)" LIST="$(LIST)" \
 		$(PYTHON) tests/reproduce/reproduce.py
+
+evidence: deps ## Scans of clean and planted models, resumable; DATA=folder MODELS=patterns QUICK=1 LIST=1 PAGE=1; 6 hours
+	@$(SUBMAKE) programs
+	@DEMO_STOP=data sh deploy/demo.sh
+	@DATA="$(DATA)" MODELS="$(MODELS)" QUICK="$(QUICK)" LIST="$(LIST)" PAGE="$(PAGE)" KEEP="$(KEEP)" \
+		$(PYTHON) tests/evidence/evidence.py
 
 bench-defence: deps ## What the default LoRA preset does, three seeds (PRECISION="float32 bf16"; TUNE=1: the grid behind it); an hour
 	@$(SUBMAKE) programs

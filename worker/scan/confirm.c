@@ -6,17 +6,20 @@
 #include "worker/base/rng.h"
 #include "worker/scan/scan_state.h"
 
-enum { CONFIRM_MAX = SCAN_SUSPECTS_MAX, CONFIRM_BENIGN = 400, CONFIRM_JOINED = 120 };
+enum { CONFIRM_MAX = SCAN_SUSPECTS_MAX };
 
-static const double TAIL_SHARE = .1, SAME_DIRECTION = .8;
+static const struct calibration_sample WORDS = {.n = 400, .share = .1, .stream = 3000},
+				       PHRASES = {.n = 120, .share = .1, .stream = 3000};
+static const double SAME_DIRECTION = .8;
 
 struct confirmation {
 	int number[CONFIRM_MAX], n;
 	struct probe_score score[CONFIRM_MAX];
-	double p[CONFIRM_MAX];
+	double log_p[CONFIRM_MAX];
+	bool does_enough[CONFIRM_MAX];
 	int order[CONFIRM_MAX]; /* of number, best first */
 	real *direction;	/* [n, D] */
-	struct calibration words, joined;
+	struct calibration by_length[SCAN_LENGTHS];
 };
 
 /* --- who -------------------------------------------------------------------------------------------- */
@@ -26,8 +29,8 @@ static int compare_readings(const void *a, const void *b, void *arg)
 	const struct reading *reading = arg;
 	const struct reading *x = &reading[*(const int *)a], *y = &reading[*(const int *)b];
 
-	if (x->p < y->p || x->p > y->p)
-		return x->p < y->p ? -1 : 1;
+	if (x->log_p < y->log_p || x->log_p > y->log_p)
+		return x->log_p < y->log_p ? -1 : 1;
 	if (x->score.collapse < y->score.collapse || x->score.collapse > y->score.collapse)
 		return x->score.collapse > y->score.collapse ? -1 : 1;
 	return *(const int *)a - *(const int *)b;
@@ -41,14 +44,16 @@ static int choose(struct confirmation *c, struct scan_state *s, struct err *err)
 	if (number == NULL)
 		return err_nomem(err);
 	for (int i = 0; i < s->list.n; i++) {
-		s->result->left_out += s->reading[i].is_covered && s->reading[i].p < SCAN_ALPHA;
+		bool stands_out = scan_stands_out(s->reading[i].log_p);
+
+		s->result->left_out += s->reading[i].is_covered && stands_out;
 		if (s->reading[i].is_measured && !s->reading[i].is_covered &&
-			s->reading[i].p < (s->result->is_late ? SCAN_ALPHA : 2))
+			(stands_out || !s->result->is_late))
 			number[n++] = i;
 	}
 	qsort_r(number, (size_t)n, sizeof(int), compare_readings, s->reading);
 	for (int i = CONFIRM_MAX; i < n; i++)
-		s->result->left_out += s->reading[number[i]].p < SCAN_ALPHA;
+		s->result->left_out += scan_stands_out(s->reading[number[i]].log_p);
 	c->n = MIN(n, CONFIRM_MAX);
 	memcpy(c->number, number, (size_t)c->n * sizeof(int));
 	free(number);
@@ -75,65 +80,66 @@ static int fill_shortlist(const struct confirmation *c, struct scan_state *s, st
 
 /* --- against whom ----------------------------------------------------------------------------------- */
 
-static int fit_sample(
-	struct calibration *out, struct scan_state *s, const int *number, int n, struct err *err)
-{
-	struct probe_score score[CONFIRM_BENIGN];
-	int rc = probe_run(score, NULL, &s->exact, &s->list, number, n, err);
-
-	if (rc == 0)
-		rc = scan_progress(s, (int64_t)n * s->exact.K, err);
-	return rc == 0 ? calibration_fit(out, score, n, TAIL_SHARE, 1, err) : rc;
-}
-
 static int calibrate(struct confirmation *c, struct scan_state *s, struct err *err)
 {
-	uint64_t key = rng_key(rng_key(s->o->seed, RNG_SCAN), 3000);
-	int number[CONFIRM_BENIGN], rc = 0;
+	int any = s->benign[0], rc = scan_calibrate(c->by_length, s, &s->exact, &any, 1, WORDS, err);
 
-	for (int i = 0; i < CONFIRM_BENIGN; i++)
-		number[i] = s->benign[rng_below(key, (uint64_t)i, (uint32_t)s->benigns)];
-	rc = fit_sample(&c->words, s, number, CONFIRM_BENIGN, err);
-	for (int i = 0; i < CONFIRM_JOINED && rc >= 0; i++)
-		rc = number[i] = join_random(s, rng_key(key, (uint64_t)i), 2 + i % 3, err);
-	return rc >= 0 ? fit_sample(&c->joined, s, number, CONFIRM_JOINED, err) : rc;
+	return rc == 0 ? scan_calibrate(c->by_length, s, &s->exact, c->number, c->n, PHRASES, err) : rc;
+}
+
+/*
+ * Of how many a candidate is one. A phrase that was made of parts that stood in front by themselves is the best of all that
+ * could have been made, not of those few that were.
+ */
+static double log_tried(const struct scan_state *s, int number)
+{
+	const struct candidate *item = &s->list.item[number];
+
+	return log(s->tried) * (item->kind == CANDIDATE_JOINED ? item->n : 1);
 }
 
 static bool does_enough(const struct probe_score *score, const struct calibration *benign)
 {
-	double usual = benign->displacement.threshold;
+	double usual = benign->tail[SCAN_DISPLACEMENT].threshold;
 
 	return (double)score->collapse >= SCAN_COLLAPSE_MIN ||
-	       scan_log_displacement(score) >= usual + log(SCAN_DISPLACEMENT_MIN);
+	       scan_statistic(score, SCAN_DISPLACEMENT) >= usual + log(SCAN_DISPLACEMENT_MIN);
 }
 
-/* p becomes 1 where the effect is too small to matter. */
 static void judge(struct confirmation *c, const struct scan_state *s)
 {
 	for (int i = 0; i < c->n; i++) {
 		int number = c->number[i];
-		const struct calibration *benign =
-			s->list.item[number].kind == CANDIDATE_JOINED ? &c->joined : &c->words;
+		const struct calibration *benign = &c->by_length[scan_length_of(s->list.item[number].n)];
 
-		c->p[i] = MAX(s->reading[number].p, calibration_p(benign, &c->score[i], c->n));
-		if (!does_enough(&c->score[i], benign))
-			c->p[i] = 1;
+		c->log_p[i] = MAX(s->reading[number].log_p,
+			calibration_log_p(benign, &c->score[i], log_tried(s, number)));
+		c->does_enough[i] = does_enough(&c->score[i], benign);
 	}
 }
-
-/* --- the outcome ------------------------------------------------------------------------------------- */
 
 static int compare_confirmed(const void *a, const void *b, void *arg)
 {
 	const struct confirmation *c = arg;
 	int i = *(const int *)a, j = *(const int *)b;
 
-	if (c->p[i] < c->p[j] || c->p[i] > c->p[j])
-		return c->p[i] < c->p[j] ? -1 : 1;
+	if (c->does_enough[i] != c->does_enough[j])
+		return c->does_enough[i] ? -1 : 1;
+	if (c->log_p[i] < c->log_p[j] || c->log_p[i] > c->log_p[j])
+		return c->log_p[i] < c->log_p[j] ? -1 : 1;
 	if (c->score[i].collapse < c->score[j].collapse || c->score[i].collapse > c->score[j].collapse)
 		return c->score[i].collapse > c->score[j].collapse ? -1 : 1;
 	return i - j;
 }
+
+static void put_in_order(struct confirmation *c)
+{
+	for (int i = 0; i < c->n; i++)
+		c->order[i] = i;
+	qsort_r(c->order, (size_t)c->n, sizeof(int), compare_confirmed, c);
+}
+
+/* --- the outcome ------------------------------------------------------------------------------------- */
 
 static double along(const real *a, const real *b, int D)
 {
@@ -160,6 +166,24 @@ static void set_cluster(struct scan_result *out, const struct confirmation *c, i
 	out->suspect[at].cluster = out->clusters++;
 }
 
+static bool is_suspect(const struct confirmation *c, int which)
+{
+	return c->does_enough[which] && scan_stands_out(c->log_p[which]);
+}
+
+static int fill_closest(
+	struct scan_closest *out, const struct confirmation *c, const struct scan_state *s, struct err *err)
+{
+	int which = c->order[0];
+
+	if (!c->does_enough[which])
+		return 0;
+	*out = (struct scan_closest){.trigger = strdup(candidate_text(&s->list, c->number[which])),
+		.score = c->score[which],
+		.log10_p = c->log_p[which] / log(10)};
+	return out->trigger != NULL ? 0 : err_nomem(err);
+}
+
 static int fill_suspects(struct confirmation *c, struct scan_state *s, struct err *err)
 {
 	struct scan_result *out = s->result;
@@ -167,10 +191,7 @@ static int fill_suspects(struct confirmation *c, struct scan_state *s, struct er
 	out->suspect = calloc((size_t)c->n + 1, sizeof(*out->suspect));
 	if (out->suspect == NULL)
 		return err_nomem(err);
-	for (int i = 0; i < c->n; i++)
-		c->order[i] = i;
-	qsort_r(c->order, (size_t)c->n, sizeof(int), compare_confirmed, c);
-	for (int i = 0; i < c->n && c->p[c->order[i]] < SCAN_ALPHA; i++) {
+	for (int i = 0; i < c->n && is_suspect(c, c->order[i]); i++) {
 		int which = c->order[i], number = c->number[which];
 
 		out->suspect[i] = (struct scan_suspect){.trigger = strdup(candidate_text(&s->list, number)),
@@ -178,7 +199,7 @@ static int fill_suspects(struct confirmation *c, struct scan_state *s, struct er
 			.is_text = s->list.item[number].kind != CANDIDATE_PIECE,
 			.kind = candidate_kind_name(s->list.item[number].kind),
 			.score = c->score[which],
-			.p_value = c->p[which],
+			.p_value = MIN(1, exp(c->log_p[which])),
 			.cluster = -1};
 		out->suspects++;
 		if (out->suspect[i].trigger == NULL)
@@ -207,7 +228,9 @@ static int confirm(struct confirmation *c, struct scan_state *s, struct err *err
 	if (rc != 0)
 		return rc;
 	judge(c, s);
-	return fill_suspects(c, s, err);
+	put_in_order(c);
+	rc = fill_closest(&s->result->closest, c, s, err);
+	return rc == 0 ? fill_suspects(c, s, err) : rc;
 }
 
 int confirm_run(struct scan_state *s, struct err *err)
@@ -218,8 +241,8 @@ int confirm_run(struct scan_state *s, struct err *err)
 	if (c == NULL)
 		return err_nomem(err);
 	rc = confirm(c, s, err);
-	calibration_done(&c->words);
-	calibration_done(&c->joined);
+	for (int i = 0; i < SCAN_LENGTHS; i++)
+		calibration_done(&c->by_length[i]);
 	free(c->direction);
 	free(c);
 	return rc;

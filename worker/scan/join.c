@@ -12,15 +12,7 @@
 #include "worker/base/rng.h"
 #include "worker/scan/scan_state.h"
 
-enum {
-	JOIN_PARTS = 40,
-	JOIN_BEAM = 12,
-	JOIN_LEVELS = 4,
-	JOIN_BENIGN = 240,
-	JOIN_MOST = JOIN_PARTS * JOIN_PARTS
-};
-
-static const double TAIL_SHARE = .15;
+enum { JOIN_PARTS = 40, JOIN_BEAM = 12, JOIN_LEVELS = 4, JOIN_MOST = JOIN_PARTS * JOIN_PARTS };
 
 struct joiner {
 	struct scan_state *s;
@@ -115,7 +107,7 @@ static void choose_parts(struct joiner *j, int *number)
 	for (int i = 0; i < s->list.n; i++) {
 		const struct reading *r = &s->reading[i];
 
-		if (r->is_measured && r->p >= SCAN_ALPHA && !r->is_covered && s->list.item[i].n == 1)
+		if (r->is_measured && !scan_stands_out(r->log_p) && !r->is_covered && s->list.item[i].n == 1)
 			number[n++] = i;
 	}
 	qsort_r(number, (size_t)n, sizeof(int), compare_displacement, s->reading);
@@ -159,41 +151,23 @@ static int find_longer(struct joiner *j, struct err *err)
 	return rc;
 }
 
-static int fit_level(struct calibration *out, struct joiner *j, int level, struct err *err)
-{
-	struct probe_score score[JOIN_BENIGN];
-	uint64_t key = rng_key(rng_key(j->s->o->seed, RNG_SCAN), 4000 + (uint64_t)level);
-	int number[JOIN_BENIGN], rc = 0;
-
-	for (int i = 0; i < JOIN_BENIGN && rc >= 0; i++)
-		rc = number[i] = join_random(j->s, rng_key(key, (uint64_t)i), level, err);
-	if (rc < 0)
-		return rc;
-	rc = probe_run(score, NULL, &j->s->probe, &j->s->list, number, JOIN_BENIGN, err);
-	return rc == 0 ? calibration_fit(out, score, JOIN_BENIGN, TAIL_SHARE, 1, err) : rc;
-}
-
 /* p-values of the level's phrases; the best that do not stand out go on. */
-static int judge_level(struct joiner *j, int level, struct err *err)
+static int judge_level(struct joiner *j, struct err *err)
 {
 	struct scan_state *s = j->s;
-	struct calibration calibration = {0};
 	int n = 0, rc = scan_measure(s, j->found, j->n, err);
 
-	if (rc == 0)
-		rc = fit_level(&calibration, j, level, err);
 	s->tried += rc == 0 ? j->n : 0;
+	if (rc == 0)
+		rc = screen_judge(s, j->found, j->n, err);
 	for (int i = 0; i < j->n && rc == 0; i++) {
 		struct reading *r = &s->reading[j->found[i]];
 
-		if (r->is_measured)
-			r->p = calibration_p(&calibration, &r->score, s->tried);
-		if (r->p >= SCAN_ALPHA)
+		if (!scan_stands_out(r->log_p))
 			j->found[n++] = j->found[i];
 		else
 			r->is_covered = scan_is_covered(s, j->found[i]);
 	}
-	calibration_done(&calibration);
 	qsort_r(j->found, (size_t)n, sizeof(int), compare_displacement, s->reading);
 	j->beams = MIN(n, JOIN_BEAM);
 	memcpy(j->beam, j->found, (size_t)j->beams * sizeof(int));
@@ -205,7 +179,7 @@ static int run_levels(struct joiner *j, struct err *err)
 	int rc = find_pairs(j, err);
 
 	for (int level = 2; rc == 0 && j->n > 0 && !j->s->result->is_late; level++) {
-		rc = judge_level(j, level, err);
+		rc = judge_level(j, err);
 		if (level == JOIN_LEVELS)
 			break;
 		if (rc == 0)

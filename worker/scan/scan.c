@@ -27,6 +27,7 @@ void scan_result_done(struct scan_result *result)
 	for (int i = 0; i < result->shortlisted; i++)
 		free(result->shortlist[i]);
 	free(result->shortlist);
+	free(result->closest.trigger);
 	*result = (struct scan_result){0};
 }
 
@@ -59,7 +60,7 @@ int scan_grow(struct scan_state *s, struct err *err)
 		return err_nomem(err);
 	s->reading = reading;
 	for (int i = before; i < s->cap; i++)
-		reading[i] = (struct reading){.p = 1};
+		reading[i] = (struct reading){0};
 	return 0;
 }
 
@@ -82,58 +83,11 @@ int scan_measure(struct scan_state *s, const int *number, int n, struct err *err
 	return rc;
 }
 
-double scan_log_displacement(const struct probe_score *score)
-{
-	return log(MAX((double)score->displacement, 1e-6));
-}
-
-double scan_fisher(const struct probe_score *score)
-{
-	return atanh(MIN(MAX((double)score->collapse, -.99999), .99999));
-}
-
-static int fit_one(struct tail *out, double (*statistic)(const struct probe_score *score),
-	const struct probe_score *score, int n, double share, double of, struct err *err)
-{
-	double *x = malloc(((size_t)n + 1) * sizeof(*x));
-	int rc;
-
-	if (x == NULL)
-		return err_nomem(err);
-	for (int i = 0; i < n; i++)
-		x[i] = statistic(&score[i]);
-	rc = tail_fit(out, x, n, share, of, err);
-	free(x);
-	return rc;
-}
-
-int calibration_fit(struct calibration *out, const struct probe_score *score, int n, double share, double of,
-	struct err *err)
-{
-	int rc = fit_one(&out->displacement, scan_log_displacement, score, n, share, of, err);
-
-	return rc == 0 ? fit_one(&out->collapse, scan_fisher, score, n, share, of, err) : rc;
-}
-
-void calibration_done(struct calibration *calibration)
-{
-	tail_done(&calibration->displacement);
-	tail_done(&calibration->collapse);
-}
-
-double calibration_p(const struct calibration *calibration, const struct probe_score *score, double tried)
-{
-	double displacement = tail_p(&calibration->displacement, scan_log_displacement(score));
-	double collapse = tail_p(&calibration->collapse, scan_fisher(score));
-
-	return MIN(1, 2 * tried * MIN(displacement, collapse));
-}
-
 static bool stands_out(const struct scan_state *s, const int32_t *ids, int n)
 {
 	int number = candidates_find(&s->list, ids, n);
 
-	return number >= 0 && (s->reading[number].p < SCAN_ALPHA || s->reading[number].is_covered);
+	return number >= 0 && (scan_stands_out(s->reading[number].log_p) || s->reading[number].is_covered);
 }
 
 bool scan_is_covered(const struct scan_state *s, int number)
@@ -304,6 +258,8 @@ static void state_done(struct scan_state *s)
 	probe_done(&s->screen);
 	probe_done(&s->probe);
 	probe_done(&s->exact);
+	for (int i = 0; i < SCAN_LENGTHS; i++)
+		calibration_done(&s->by_length[i]);
 	free(s->reading);
 	free(s->benign);
 }

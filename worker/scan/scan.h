@@ -4,12 +4,14 @@
  * A task-agnostic trigger makes the first token's representation independent of the text around it.
  *
  *   screen   every candidate in one short text; those that displace most, and a benign sample, in all K texts.
- *            A p-value per candidate from the tail of benign words of the same model (tail.h), times the number of
- *            candidates (Bonferroni) and of tests. A candidate that only contains another one that stands out is covered.
+ *            A p-value per candidate from the tails of benign words or phrases of the same model and as many pieces
+ *            (tail.h), times the number that can be confirmed and of tests. A candidate that only contains another one that
+ *            stands out is covered.
  *   join     the parts that displace most, joined greedily to phrases and judged by randomly joined ones.
- *   confirm  the best few hundred and a fresh benign sample on other texts, places and lengths, in float32;
- *            again a p-value, corrected for their number. The larger of both counts. Suspects are those below
- *            SCAN_ALPHA that also do enough; they are grouped by where they drive the model to.
+ *   confirm  the best few hundred and fresh benign samples on other texts, places and lengths, in float32; another
+ *            p-value, times the number of all candidates (Bonferroni): whichever of them had been confirmed, the statement
+ *            holds. The larger of both counts. Suspects are those below SCAN_ALPHA that also do enough; they are
+ *            grouped by where they drive the model to.
  *
  * Deterministic by seed, whatever the threads, unless the time runs out. Memory: scan_result_done.
  */
@@ -61,6 +63,13 @@ struct scan_suspect {
 	int cluster; /* from 0, in the order of their first suspects */
 };
 
+/* Of what was confirmed and does enough the least probable, a suspect or not: how near the verdict was. */
+struct scan_closest {
+	char *trigger; /* owned; NULL: nothing did enough */
+	struct probe_score score;
+	double log10_p; /* of the corrected p-value, above 0 where that is above 1 */
+};
+
 /* Of all that was measured in K texts: displacement along the first axis, collapse along the second. */
 struct scan_histogram {
 	int measured;
@@ -74,6 +83,7 @@ struct scan_result {
 	int texts;		      /* of screen and confirm together */
 	struct scan_suspect *suspect; /* [suspects], by p-value, then collapse */
 	int suspects, clusters;
+	struct scan_closest closest;
 	int left_out; /* suspects beyond SCAN_SUSPECTS_MAX, or that only contain another one */
 	char **shortlist; /* [shortlisted], owned: the texts among what was confirmed, suspects or not, best first */
 	int shortlisted;

@@ -19,6 +19,15 @@ static json_t *suspects_json(const struct scan_result *result)
 	return NULL;
 }
 
+static json_t *closest_json(const struct scan_closest *closest)
+{
+	if (closest->trigger == NULL)
+		return json_null();
+	return json_pack("{s:s, s:f, s:f, s:f, s:f}", "trigger", closest->trigger, "displacement",
+		(double)closest->score.displacement, "collapse", (double)closest->score.collapse, "spread",
+		(double)closest->score.spread, "log10_p", closest->log10_p);
+}
+
 static json_t *gaps_json(const struct scan_result *result)
 {
 	json_t *out = json_array();
@@ -44,10 +53,10 @@ static json_t *histogram_json(const struct scan_histogram *h)
 
 int scan_json(json_t **out, const struct scan_result *result, struct err *err)
 {
-	*out = json_pack("{s:i, s:i, s:s, s:o, s:i, s:i, s:o, s:f, s:o}", "candidates", result->candidates,
-		"texts", result->texts, "verdict", scan_verdict_name(result->verdict), "suspects",
-		suspects_json(result), "clusters", result->clusters, "left_out", result->left_out,
-		"not_searched", gaps_json(result), "seconds", result->seconds, "histogram",
-		histogram_json(&result->histogram));
+	*out = json_pack("{s:i, s:i, s:s, s:o, s:i, s:i, s:o, s:o, s:f, s:o}", "candidates",
+		result->candidates, "texts", result->texts, "verdict", scan_verdict_name(result->verdict),
+		"suspects", suspects_json(result), "clusters", result->clusters, "left_out", result->left_out,
+		"closest", closest_json(&result->closest), "not_searched", gaps_json(result), "seconds",
+		result->seconds, "histogram", histogram_json(&result->histogram));
 	return *out != NULL ? 0 : err_set(err, ERR_INTERNAL, "report.json", "the scan cannot be written");
 }

@@ -6,7 +6,7 @@
 
 #include "worker/scan/scan.h"
 
-/* {candidates, texts, suspects, clusters, left_out, verdict, not_searched, seconds, histogram}. New reference. */
+/* {candidates, texts, suspects, clusters, left_out, closest, verdict, not_searched, seconds, histogram}. New reference. */
 int scan_json(json_t **out, const struct scan_result *result, struct err *err) MUST_USE;
 
 #endif

@@ -9,15 +9,20 @@
 struct reading {
 	float screened; /* displacement in the first text alone */
 	struct probe_score score;
-	double p; /* corrected; 1 where nothing was measured */
+	double log_p; /* of the corrected p-value, above 0 where that is above 1; 0 where nothing was measured */
 	bool is_measured;
 	bool is_covered; /* contains another one that stands out */
 };
 
-/* Two statistics whose tails are fitted: log displacement and atanh collapse. */
+/* Whose tails are fitted: log displacement, atanh collapse, - log spread. Large is suspicious. */
+enum scan_statistic { SCAN_DISPLACEMENT, SCAN_COLLAPSE, SCAN_SPREAD, SCAN_STATISTICS };
+
 struct calibration {
-	struct tail displacement, collapse;
+	struct tail tail[SCAN_STATISTICS];
 };
+
+/* Pieces: 1, 2, 3, 4, to 6, to 8, to 12, to 20, to CANDIDATE_PIECES_MAX. */
+enum { SCAN_LENGTHS = 9 };
 
 struct scan_state {
 	const struct scan_options *o;
@@ -29,6 +34,8 @@ struct scan_state {
 	double started;
 	int64_t done, of; /* sequences, for the progress */
 	int *benign;	  /* [benigns]: the words that others are compared with */
+	struct calibration
+		by_length[SCAN_LENGTHS]; /* in the K short texts; not fitted before one is needed */
 	int benigns;
 	double tried; /* candidates in all, for the correction */
 };
@@ -44,19 +51,37 @@ int scan_measure(struct scan_state *s, const int *number, int n, struct err *err
 /* Say how far it is; an error when the scan is to stop. */
 int scan_progress(struct scan_state *s, int64_t sequences, struct err *err) MUST_USE;
 
-double scan_log_displacement(const struct probe_score *score);
-double scan_fisher(const struct probe_score *score);
+double scan_statistic(const struct probe_score *score, enum scan_statistic which);
 /* From the scores of benign members; `of` as in tail_fit. */
 int calibration_fit(struct calibration *out, const struct probe_score *score, int n, double share, double of,
 	struct err *err) MUST_USE;
 void calibration_done(struct calibration *calibration);
-/* The smaller of both tails' p, corrected for two tests and `tried` candidates; at most 1. */
-double calibration_p(const struct calibration *calibration, const struct probe_score *score, double tried);
+/* Which of the lengths a candidate of so many pieces is held against: no shorter one. */
+int scan_length_of(int pieces);
 
-/* Is a part of the candidate (a run of its pieces, or all but one) a candidate with a p below SCAN_ALPHA, or covered? */
+/* Random phrases of as many benign words as a length has pieces: how many, the part that makes the tail, seeds. */
+struct calibration_sample {
+	int n;
+	double share;
+	uint64_t stream;
+};
+
+/* Fits what `number` [n] needs and by_length does not have yet, by what the probe says of random phrases. */
+int scan_calibrate(struct calibration by_length[SCAN_LENGTHS], struct scan_state *s, struct probe *probe,
+	const int *number, int n, struct calibration_sample sample, struct err *err) MUST_USE;
+
+/* Log of the smallest of the tails' p, corrected for as many tests and for exp(log_tried) candidates. */
+double calibration_log_p(
+	const struct calibration *calibration, const struct probe_score *score, double log_tried);
+
+/* Is the p-value below SCAN_ALPHA? */
+bool scan_stands_out(double log_p);
+/* Does a part of the candidate (a run of its pieces, or all but one) stand out, or is it covered? */
 bool scan_is_covered(const struct scan_state *s, int number);
 
 int screen_run(struct scan_state *s, struct err *err) MUST_USE;
+/* Sets log_p of those of `number` [n] that were measured in the K texts. */
+int screen_judge(struct scan_state *s, const int *number, int n, struct err *err) MUST_USE;
 int join_run(struct scan_state *s, struct err *err) MUST_USE;
 /* Adds a phrase of random benign words to the list; its number, or a negative error. */
 int join_random(struct scan_state *s, uint64_t key, int words, struct err *err) MUST_USE;

@@ -8,6 +8,8 @@
 
 /* A tenth of the benign words is measured in all texts, and of the others as many as displace as much, up to a cap. */
 static const double SCREEN_SHARE = .1, TAIL_SHARE = .2;
+/* Random phrases, for candidates of several pieces. */
+static const struct calibration_sample SAMPLE = {.n = 240, .share = .15, .stream = 4000};
 enum { SCREEN_BENIGN_MAX = 4000, SCREEN_OTHERS_MAX = 6000, SCREEN_SAMPLE = 600 };
 
 static int measure_first(struct scan_state *s, const int *number, int n, struct err *err)
@@ -49,14 +51,19 @@ static bool is_late_kind(const struct scan_state *s, int number)
 	return s->list.item[number].kind == CANDIDATE_STRING && strlen(candidate_text(&s->list, number)) > 2;
 }
 
-static void set_p(struct scan_state *s, const struct calibration *calibration, const int *number, int n)
+int screen_judge(struct scan_state *s, const int *number, int n, struct err *err)
 {
-	for (int i = 0; i < n; i++) {
+	int rc = scan_calibrate(s->by_length, s, &s->probe, number, n, SAMPLE, err);
+
+	for (int i = 0; i < n && rc == 0; i++) {
 		struct reading *r = &s->reading[number[i]];
+		int length = scan_length_of(s->list.item[number[i]].n);
 
 		if (r->is_measured)
-			r->p = calibration_p(calibration, &r->score, s->tried);
+			r->log_p =
+				calibration_log_p(&s->by_length[length], &r->score, log(SCAN_SUSPECTS_MAX));
 	}
+	return rc;
 }
 
 /* Shorter ones first, so that what covers a candidate is known. */
@@ -101,7 +108,7 @@ static int measure_sample(struct scan_state *s, const int *number, int n, struct
 }
 
 /* Benign words first: they give threshold and calibration. */
-static int screen_benign(struct calibration *out, float *threshold, struct scan_state *s, struct err *err)
+static int screen_benign(float *threshold, struct scan_state *s, struct err *err)
 {
 	int keep = MIN(MAX((int)(SCREEN_SHARE * s->benigns), MIN(s->benigns, 40)), SCREEN_BENIGN_MAX);
 	int *number = malloc(((size_t)s->benigns + 1) * sizeof(int));
@@ -116,10 +123,11 @@ static int screen_benign(struct calibration *out, float *threshold, struct scan_
 		rc = scan_measure(s, number, keep, err);
 	}
 	if (rc == 0 && !s->result->is_late)
-		rc = fit(out, s, number, keep, err);
+		rc = fit(&s->by_length[0], s, number, keep, err);
+	if (rc == 0 && !s->result->is_late)
+		rc = screen_judge(s, number, keep, err);
 	if (rc == 0 && !s->result->is_late) {
 		*threshold = s->reading[number[keep - 1]].screened;
-		set_p(s, out, number, keep);
 		set_covered(s, number, keep);
 		rc = measure_sample(s, number + keep, s->benigns - keep, err);
 	}
@@ -128,8 +136,7 @@ static int screen_benign(struct calibration *out, float *threshold, struct scan_
 }
 
 /* number [n]: screened, and measured where they displace as the upper part of the benign words do. */
-static int screen_others(struct scan_state *s, const struct calibration *calibration, float threshold,
-	int *number, int n, struct err *err)
+static int screen_others(struct scan_state *s, float threshold, int *number, int n, struct err *err)
 {
 	int keep = 0, rc = measure_first(s, number, n, err);
 
@@ -139,7 +146,8 @@ static int screen_others(struct scan_state *s, const struct calibration *calibra
 	while (keep < MIN(n, SCREEN_OTHERS_MAX) && s->reading[number[keep]].screened >= threshold)
 		keep++;
 	rc = scan_measure(s, number, keep, err);
-	set_p(s, calibration, number, keep);
+	if (rc == 0)
+		rc = screen_judge(s, number, keep, err);
 	set_covered(s, number, keep);
 	return rc;
 }
@@ -163,7 +171,6 @@ static int pick(int *number, const struct scan_state *s, bool late)
 
 int screen_run(struct scan_state *s, struct err *err)
 {
-	struct calibration calibration = {0};
 	int *number = malloc(((size_t)s->list.n + 1) * sizeof(int));
 	float threshold = 0;
 	int rc;
@@ -171,10 +178,9 @@ int screen_run(struct scan_state *s, struct err *err)
 	if (number == NULL)
 		return err_nomem(err);
 	s->of = s->list.n + s->list.n / 2;
-	rc = screen_benign(&calibration, &threshold, s, err);
+	rc = screen_benign(&threshold, s, err);
 	for (int late = 0; late < 2 && rc == 0 && !s->result->is_late; late++)
-		rc = screen_others(s, &calibration, threshold, number, pick(number, s, late), err);
-	calibration_done(&calibration);
+		rc = screen_others(s, threshold, number, pick(number, s, late), err);
 	free(number);
 	return rc;
 }
