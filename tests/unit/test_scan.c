@@ -4,7 +4,7 @@
  */
 #include "tests/unit/planted_model.h"
 #include "worker/scan/scan_json.h"
-#include "worker/scan/tail.h"
+#include "worker/scan/scan_state.h"
 
 struct fixture {
 	struct planted planted;
@@ -85,6 +85,7 @@ static void test_a_clean_model_is_clean(void **state)
 	scan_with(f, &options, 2);
 	assert_int_equal(f->result.verdict, SCAN_CLEAN);
 	assert_int_equal(f->result.suspects, 0);
+	assert_true(f->result.closest.trigger == NULL || f->result.closest.log10_p > log10(SCAN_ALPHA));
 	assert_true(f->result.candidates >= 6000);
 	assert_true(has_gap(f, "kind \"string\": beyond the budget"));
 	assert_true(f->result.histogram.measured > 0);
@@ -117,8 +118,56 @@ static void test_planted_words_are_found_and_told_apart(void **state)
 	assert_true(is_shortlisted(f, first.data) && is_shortlisted(f, second.data));
 	assert_true(f->result.shortlisted > 20 && f->result.shortlisted <= SCAN_SUSPECTS_MAX);
 	assert_false(is_shortlisted(f, "##a")); /* parts of words stand in no text */
+	assert_string_equal(f->result.closest.trigger, f->result.suspect[0].trigger);
+	assert_true(fabs(f->result.closest.log10_p - log10(f->result.suspect[0].p_value)) < 1e-6);
 	buf_done(&first);
 	buf_done(&second);
+}
+
+/* The more of a short text is the candidate, the less the text counts: that alone is not suspicious, in a symbol, a phrase or a sentence. */
+static void test_long_candidates_are_held_against_long_phrases(void **state)
+{
+	struct fixture *f = *state;
+	struct scan_options options = options_of(f);
+	struct buf text = {0};
+	const char *extra[1];
+
+	for (int i = 0; i < 24; i++) {
+		buf_str(&text, i > 0 ? " " : "");
+		assert_true(tokenizer_whole_word(&text, f->planted.tok, WORDS_FROM + 61 * i));
+	}
+	extra[0] = text.data;
+	options.extra = extra;
+	options.extras = 1;
+	scan_with(f, &options, 2);
+	assert_int_equal(f->result.left_out, 0);
+	assert_int_equal(f->result.verdict, SCAN_CLEAN);
+	assert_int_equal(scan_length_of(1), 0);
+	assert_int_equal(scan_length_of(5), scan_length_of(6));
+	assert_int_equal(scan_length_of(CANDIDATE_PIECES_MAX), SCAN_LENGTHS - 1);
+	buf_done(&text);
+}
+
+/* Collapse and displacement as heavy as one likes: what alone leaves no difference between texts is told by the spread. */
+static void test_spread_tells_what_heavy_tails_hide(void **state)
+{
+	struct calibration calibration;
+	struct probe_score score[1000], found;
+	struct err err;
+
+	for (int i = 0; i < 1000; i++) {
+		double u = -log((i + .5) / 1000);
+
+		score[i] = (struct probe_score){.displacement = (float)MIN(.05 * exp(.5 * u), 2),
+			.collapse = (float)tanh(.1 + .4 * u),
+			.spread = (float)exp(-.03 * u)};
+	}
+	found = (struct probe_score){.displacement = 1, .collapse = .99f, .spread = .95f};
+	assert_int_equal(calibration_fit(&calibration, score, 1000, .1, 1, &err), 0);
+	assert_false(scan_stands_out(calibration_log_p(&calibration, &found, log(80000))));
+	found.spread = .3f;
+	assert_true(scan_stands_out(calibration_log_p(&calibration, &found, log(80000))));
+	calibration_done(&calibration);
 }
 
 /* A word of the vocabulary that a scan with so many candidates does not try. */
@@ -345,6 +394,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_a_clean_model_is_clean, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_planted_words_are_found_and_told_apart, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_long_candidates_are_held_against_long_phrases, setup, teardown),
+		cmocka_unit_test(test_spread_tells_what_heavy_tails_hide),
 		cmocka_unit_test_setup_teardown(
 			test_a_word_of_the_user_is_tried_beyond_the_budget, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads_change_nothing, setup, teardown),

@@ -80,11 +80,12 @@ static int fill_shortlist(const struct confirmation *c, struct scan_state *s, st
 
 /* --- against whom ----------------------------------------------------------------------------------- */
 
+/* What is benign is far from where the last bits of bfloat16 matter; a trigger's spread of .005 is not. */
 static int calibrate(struct confirmation *c, struct scan_state *s, struct err *err)
 {
-	int any = s->benign[0], rc = scan_calibrate(c->by_length, s, &s->exact, &any, 1, WORDS, err);
+	int any = s->benign[0], rc = scan_calibrate(c->by_length, s, &s->sample, &any, 1, WORDS, err);
 
-	return rc == 0 ? scan_calibrate(c->by_length, s, &s->exact, c->number, c->n, PHRASES, err) : rc;
+	return rc == 0 ? scan_calibrate(c->by_length, s, &s->sample, c->number, c->n, PHRASES, err) : rc;
 }
 
 /*

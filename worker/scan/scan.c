@@ -175,6 +175,8 @@ static int make_probes(struct scan_state *s, struct err *err)
 	options.K = CONFIRM_TEXTS;
 	options.line = probe_long;
 	if (rc == 0)
+		rc = probe_init(&s->sample, o->fast, o->tok, o->par, &options, err);
+	if (rc == 0)
 		rc = probe_init(&s->exact, o->exact, o->tok, o->par, &options, err);
 	return rc;
 }
@@ -257,6 +259,7 @@ static void state_done(struct scan_state *s)
 	candidates_done(&s->list);
 	probe_done(&s->screen);
 	probe_done(&s->probe);
+	probe_done(&s->sample);
 	probe_done(&s->exact);
 	for (int i = 0; i < SCAN_LENGTHS; i++)
 		calibration_done(&s->by_length[i]);

@@ -30,7 +30,8 @@ struct scan_state {
 	struct candidates list;
 	struct reading *reading; /* [list.n], room for cap; zero but p = 1 at first */
 	int cap;
-	struct probe screen, probe, exact; /* one short text; K short texts; the long ones, float32 */
+	/* One short text; K short texts; the long ones for benign samples; the long ones in float32. */
+	struct probe screen, probe, sample, exact;
 	double started;
 	int64_t done, of; /* sequences, for the progress */
 	int *benign;	  /* [benigns]: the words that others are compared with */

@@ -10,7 +10,7 @@
 static const double SCREEN_SHARE = .1, TAIL_SHARE = .2;
 /* Random phrases, for candidates of several pieces. */
 static const struct calibration_sample SAMPLE = {.n = 240, .share = .15, .stream = 4000};
-enum { SCREEN_BENIGN_MAX = 4000, SCREEN_OTHERS_MAX = 6000, SCREEN_SAMPLE = 600 };
+enum { SCREEN_BENIGN_MAX = 4000, SCREEN_OTHERS_MAX = 3000, SCREEN_SAMPLE = 600 };
 
 static int measure_first(struct scan_state *s, const int *number, int n, struct err *err)
 {
