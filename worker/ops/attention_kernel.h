@@ -55,19 +55,6 @@ static void copy_head(real *restrict out, const real *restrict x, int rows, size
 	}
 }
 
-/* out[j][0 .. Sp) = x[0 .. S)[j], zeros behind. */
-static void transpose_head(real *restrict out, const real *restrict x, int S, size_t ld, int d, int Sp)
-{
-	for (int j = 0; j < d; j++) {
-		real *row = out + (size_t)j * (size_t)Sp;
-
-		for (int i = 0; i < S; i++)
-			row[i] = x[(size_t)i * ld + (size_t)j];
-		for (int i = S; i < Sp; i++)
-			row[i] = 0;
-	}
-}
-
 /* C[m, n] = sum_k A[m, k] B[k, n] with B's rows zero-padded to whole vectors (ldb of them, n <= ldb). */
 static void small_product(real *c, size_t ldc, const real *a, size_t a_row, size_t a_col, const real *b,
 	int ldb, int m, int n, int k)
@@ -111,29 +98,27 @@ static inline real kept(const struct attention_row *row, int j)
 	return draw < row->dropout.threshold ? 0 : row->dropout.scale;
 }
 
-/* p becomes softmax(p), 0 behind S. */
-static inline void softmax_row(real *p, const struct attention_row *row)
+/* p becomes softmax(scale p), 0 behind S. */
+static inline void softmax_row(real *p, real scale, const struct attention_row *row)
 {
-	int S = row->S, Sp = row->Sp;
-	real top = p[0], sum = 0, inverse;
+	vec top = vec_all(-INFINITY), sum = {0}, inverse;
 
-#pragma omp simd reduction(max : top)
-	for (int j = 0; j < Sp; j++) {
-		real s = j < S ? p[j] : p[0];
+	for (int j = 0; j < row->Sp; j += VL) {
+		vec s = vec_first(scale * vec_load(p + j), row->S - j, -INFINITY);
 
-		top = s > top ? s : top;
+		top = vec_larger(s, top);
+		vec_store(p + j, s);
 	}
-#pragma omp simd reduction(+ : sum)
-	for (int j = 0; j < Sp; j++) {
-		real e = real_exp(p[j] - top);
+	top = vec_top(top);
+	for (int j = 0; j < row->Sp; j += VL) {
+		vec e = vec_exp(vec_load(p + j) - top);
 
-		p[j] = j < S ? e : 0;
-		sum += p[j];
+		sum += e;
+		vec_store(p + j, e);
 	}
-	inverse = 1 / sum;
-#pragma omp simd
-	for (int j = 0; j < Sp; j++)
-		p[j] *= inverse;
+	inverse = 1 / vec_sum(sum);
+	for (int j = 0; j < row->Sp; j += VL)
+		vec_store(p + j, vec_load(p + j) * inverse);
 }
 
 /* out = dropout(p) */
@@ -151,15 +136,15 @@ static void attention_head_fwd(const struct attention *a, const struct head_buff
 	real scale = 1 / (real)sqrt((double)a->d);
 	const real *weights = a->dropout.threshold != 0 ? h->dropped : p;
 
-	transpose_head(h->by_dim, a->k + column, a->S, a->ld, a->d, h->Sp);
+	transpose(h->by_dim, Sp, a->k + column, a->ld, a->S, a->d);
 	small_product(p, Sp, a->q + column, a->ld, 1, h->by_dim, h->Sp, a->queries, h->Sp, a->d);
-	scale_by(p, scale, (size_t)a->queries * Sp);
 	if (a->cls_scores != NULL)
-		memcpy(a->cls_scores + (size_t)head * (size_t)a->S, p, (size_t)a->S * sizeof(real));
+		for (int j = 0; j < a->S; j++)
+			a->cls_scores[head * a->S + j] = scale * p[j];
 	for (int i = 0; i < a->queries; i++) {
 		struct attention_row row = row_of(a, h->Sp, head, i);
 
-		softmax_row(p + (size_t)i * Sp, &row);
+		softmax_row(p + (size_t)i * Sp, scale, &row);
 		if (a->dropout.threshold != 0)
 			drop_row(h->dropped + (size_t)i * Sp, p + (size_t)i * Sp, &row);
 	}
@@ -208,7 +193,7 @@ static void scores_bwd(const struct attention *a, const struct head_buffers *h, 
 	real scale = 1 / (real)sqrt((double)a->d);
 
 	/* o = dropout(p) v:  d_p = dropout'(d_o v^T) */
-	transpose_head(h->by_dim, a->v + column, a->S, a->ld, a->d, h->Sp);
+	transpose(h->by_dim, Sp, a->v + column, a->ld, a->S, a->d);
 	small_product(h->scores, Sp, a->d_o + column, a->ld, 1, h->by_dim, h->Sp, a->queries, h->Sp, a->d);
 	for (int i = 0; i < a->queries; i++) {
 		struct attention_row row = row_of(a, h->Sp, head, i);

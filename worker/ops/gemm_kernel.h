@@ -145,15 +145,12 @@ static void pack_panel(real *panel, const struct gemm *g, int from)
 	}
 	if (n < NR)
 		memset(panel, 0, (size_t)g->k * NR * sizeof(real));
-	/* Transposing: a short stretch of k at a time keeps the lines that are written in the cache. */
-	for (int k0 = 0; k0 < g->k; k0 += 16) {
-		int k1 = MIN(g->k, k0 + 16);
-
-		for (int j = 0; j < n; j++)
-			for (int k = k0; k < k1; k++)
-				panel[(size_t)k * NR + (size_t)j] =
-					b[(size_t)k * g->b_row + (size_t)j * g->b_col];
+	if (g->b_row == 1) {
+		transpose(panel, NR, b, g->b_col, n, g->k);
+		return;
 	}
+	for (int k = 0; k < g->k; k++)
+		memcpy(panel + (size_t)k * NR, b + (size_t)k * g->b_row, (size_t)n * sizeof(real));
 }
 
 static size_t gemm_scratch_reals(int k)
