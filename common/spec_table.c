@@ -147,8 +147,8 @@ static const struct spec_field fine_tuning_fields[] = {
 			 "gate.max_ca_drop "
 			 "and defense.mode auto switch it on."},
 	{"evaluation.scan", FIELD_BOOL, 0, AT(evaluation.scan), .preset = 0,
-		.about = "Scans the base model for triggers first; what it finds is tried beside "
-			 "evaluation.triggers."},
+		.about = "Scans the base model for triggers first, and searches the trained models for words "
+			 "that flip predictions; what is found is tried beside evaluation.triggers."},
 
 	{"gate", FIELD_GROUP, FIELD_NULLABLE, AT(gate.present), .preset = 0,
 		.about = "Thresholds of the verdict; null for none."},

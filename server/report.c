@@ -104,8 +104,8 @@ int report_compose(json_t **out, const struct job_row *job, enum job_status stat
 
 	if (rc == 0) {
 		report = json_pack(
-			"{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:n, s:o, "
-			"s:o}",
+			"{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:n, "
+			"s:o, s:o}",
 			"object", "report", "job", job->id, "status", job_status_name(status), "inputs",
 			inputs_json(job, worker, digest), "labels", member(worker, "labels"), "training",
 			training_json(worker, epochs != NULL ? epochs : no_epochs), "evaluation",
@@ -113,7 +113,7 @@ int report_compose(json_t **out, const struct job_row *job, enum job_status stat
 			member(worker, "ca_drop"), "undefended_training",
 			member(worker, "undefended_training"), "seeds", member(worker, "seeds"), "summary",
 			member(worker, "summary"), "auto", member(worker, "auto"), "scan",
-			member(worker, "scan"), "gate", "artifacts",
+			member(worker, "scan"), "flips", member(worker, "flips"), "gate", "artifacts",
 			artifacts != NULL ? json_incref(artifacts) : json_array(), "versions",
 			member(worker, "versions"));
 		rc = report == NULL ? err_nomem(err) : add_gate(report, job, err);

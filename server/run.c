@@ -63,7 +63,7 @@ struct run {
 /* The phases that workers have, in their order: a crash in a later one is progress over a crash in an earlier one.
  * In the first, the job is still validating_files. */
 static const char *const phases[] = {
-	"validate", "scan", "undefended", "search", "train", "evaluate", "export"};
+	"validate", "scan", "undefended", "search", "train", "flips", "evaluate", "export"};
 
 /* --- lines ------------------------------------------------------------------------------------------ */
 

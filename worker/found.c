@@ -10,16 +10,14 @@
 
 /* --- the search -------------------------------------------------------------------------------------- */
 
-struct search {
-	const struct run *run;
-	double started;
-	struct encoder fast, exact; /* fast is empty where there is no bfloat16 */
-};
-
-static int on_progress(void *arg, int64_t done, int64_t of, struct err *err)
+struct found_watch found_watch(const struct run *run)
 {
-	const struct search *s = arg;
-	double seconds = cpu_seconds() - s->started;
+	return (struct found_watch){.run = run, .started = cpu_seconds()};
+}
+
+int found_progress(const struct found_watch *watch, int64_t done, int64_t of, struct err *err)
+{
+	double seconds = cpu_seconds() - watch->started;
 	struct progress line = {.type = PROGRESS_STEP,
 		.step = done,
 		.of = of,
@@ -32,10 +30,23 @@ static int on_progress(void *arg, int64_t done, int64_t of, struct err *err)
 		.tokens_per_second = NAN,
 		.eta_s = seconds / (double)done * (double)(of - done)};
 
-	if (*s->run->stop)
+	if (*watch->run->stop)
 		return err_set(err, ERR_STOPPED, NULL, "stopped after %lld of %lld texts", (long long)done,
 			(long long)of);
 	return progress_write(STDOUT_FILENO, &line, err);
+}
+
+struct search {
+	const struct run *run;
+	struct found_watch watch;
+	struct encoder fast, exact; /* fast is empty where there is no bfloat16 */
+};
+
+static int on_progress(void *arg, int64_t done, int64_t of, struct err *err)
+{
+	const struct search *s = arg;
+
+	return found_progress(&s->watch, done, of, err);
 }
 
 static int make_encoders(struct search *s, const struct inputs *in, struct par *par, struct err *err)
@@ -68,7 +79,7 @@ static int search(struct scan_result *out, struct search *s, const struct inputs
 
 	for (int i = 0; i < options.extras; i++)
 		extra[i] = spec->scan.extra.word[i];
-	s->started = cpu_seconds();
+	s->watch = found_watch(s->run);
 	return scan_run(out, &options, err);
 }
 
@@ -106,7 +117,7 @@ static bool is_first_of_cluster(const struct scan_result *scan, int suspect)
 	return true;
 }
 
-static void add_trigger(struct found *found, const char *trigger)
+void found_add(struct found *found, const char *trigger)
 {
 	int place = place_of(found, trigger);
 
@@ -115,6 +126,11 @@ static void add_trigger(struct found *found, const char *trigger)
 		found->trigger[place] = trigger;
 	}
 	found->is_found[place] = true;
+}
+
+static void add_suspect(struct found *found, const char *trigger)
+{
+	found_add(found, trigger);
 	found->taught[found->taughts++] = trigger;
 }
 
@@ -125,7 +141,7 @@ static void add_suspects(struct found *found, bool leaders)
 
 	for (int i = 0; i < scan->suspects && found->taughts < FOUND_MAX; i++)
 		if (scan->suspect[i].is_text && is_first_of_cluster(scan, i) == leaders)
-			add_trigger(found, scan->suspect[i].trigger);
+			add_suspect(found, scan->suspect[i].trigger);
 }
 
 /* What the job named counts as found also beyond FOUND_MAX. */

@@ -1,22 +1,22 @@
 /*
  * found: the scan as a job's first phase (evaluation.scan), and the triggers that the job is then assessed with: the
- * named ones, and behind them what the scan found.
+ * named ones, behind them what the scan found, and after the training the flips (flipped.h).
  */
 #ifndef OBLIVIATE_FOUND_H
 #define OBLIVIATE_FOUND_H
 
 #include "worker/inputs.h"
 #include "worker/run.h"
-#include "worker/scan/scan.h"
+#include "worker/scan/flips.h"
 
-enum { FOUND_MAX = 16, FOUND_TRIGGERS_MAX = SPEC_WORDS_MAX + FOUND_MAX };
+enum { FOUND_MAX = 16, FOUND_TRIGGERS_MAX = SPEC_WORDS_MAX + FOUND_MAX + 2 * FLIPS_MAX };
 
 /* Zero is the empty state. */
 struct found {
 	struct scan_result scan;
 	bool is_scanned;
-	const char *trigger[FOUND_TRIGGERS_MAX]; /* borrowed from the spec and from `scan` */
-	bool is_found[FOUND_TRIGGERS_MAX];	 /* a suspect, named by the spec or not */
+	const char *trigger[FOUND_TRIGGERS_MAX]; /* borrowed: from the spec, from `scan`, from found_add */
+	bool is_found[FOUND_TRIGGERS_MAX];	 /* a suspect or a flip, named by the spec or not */
 	int triggers;
 	const char *taught[FOUND_MAX]; /* suspects that the informed defence trains with */
 	int taughts;
@@ -33,5 +33,17 @@ int found_scan(struct scan_result *out, const struct run *run, const struct inpu
 int found_triggers(struct found *out, const struct run *run, const struct inputs *inputs, struct par *par,
 	struct err *err) MUST_USE;
 void found_done(struct found *found);
+
+/* A trigger more that was found, unless it is there already; at most 2 * FLIPS_MAX. Borrowed. */
+void found_add(struct found *found, const char *trigger);
+
+/* A search that begins now, and its progress as steps of the phase: texts. ERR_STOPPED where the run is to stop. */
+struct found_watch {
+	const struct run *run;
+	double started;
+};
+
+struct found_watch found_watch(const struct run *run);
+int found_progress(const struct found_watch *watch, int64_t done, int64_t of, struct err *err) MUST_USE;
 
 #endif

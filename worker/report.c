@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "common/gate.h"
+#include "worker/scan/flips_json.h"
 #include "worker/scan/scan_json.h"
 
 /*
@@ -418,6 +419,23 @@ static json_t *scan_member(const struct report *report)
 	return scan_json(&out, report->scan, NULL) == 0 ? out : NULL;
 }
 
+static json_t *flips_of(const struct report *report, const struct flips_result *flips)
+{
+	json_t *out = NULL;
+
+	if (flips == NULL)
+		return json_null();
+	return flips_json(&out, flips, report->labels, NULL) == 0 ? out : NULL;
+}
+
+static json_t *flips_member(const struct report *report)
+{
+	if (report->flips == NULL)
+		return json_null();
+	return json_pack("{s:o, s:o}", "exported", flips_of(report, report->flips), "undefended",
+		flips_of(report, report->undefended_flips));
+}
+
 static bool fill(json_t *out, const struct report *report)
 {
 	return json_object_set_new(out, "object", json_string("report")) == 0 &&
@@ -435,6 +453,7 @@ static bool fill(json_t *out, const struct report *report)
 	       json_object_set_new(out, "summary", summary_json(report)) == 0 &&
 	       json_object_set_new(out, "auto", auto_json(report)) == 0 &&
 	       json_object_set_new(out, "scan", scan_member(report)) == 0 &&
+	       json_object_set_new(out, "flips", flips_member(report)) == 0 &&
 	       json_object_set_new(out, "gate", gate_json(out, report->thresholds)) == 0 &&
 	       json_object_set_new(out, "artifacts", artifacts_json(report)) == 0 &&
 	       json_object_set_new(out, "versions", report_versions(report->versions)) == 0;

@@ -14,7 +14,7 @@
 #include "common/spec.h"
 #include "worker/data/dataset.h"
 #include "worker/eval/metrics.h"
-#include "worker/scan/scan.h"
+#include "worker/scan/flips.h"
 #include "worker/train/path.h"
 
 enum { REPORT_SEEDS_MAX = SPEC_SEEDS_MAX };
@@ -79,9 +79,11 @@ struct report {
 	const struct training_summary *training, *undefended_training;
 	const struct evaluation *evaluation, *undefended;
 	const char *const *triggers;	/* texts of evaluation->triggers, and of undefended's */
-	const bool *found;		/* with scan, per trigger: it is a suspect */
+	const bool *found;		/* with scan, per trigger: it is a suspect or a flip */
 	const struct scan_result *scan; /* NULL: there was none */
-	const char *const *controls;	/* likewise of the control */
+	/* With scan: of the exported model, and of the undefended one (NULL: there was none). */
+	const struct flips_result *flips, *undefended_flips;
+	const char *const *controls; /* likewise of the control */
 	const struct drop *ca_drop;
 	const struct report_seed *seed; /* [seeds], the first is what evaluation and ca_drop say */
 	int seeds;			/* 0: the job has one seed */

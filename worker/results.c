@@ -161,6 +161,8 @@ static int fill_report(struct report_parts *parts, const struct job *job, struct
 		.triggers = job->found.trigger,
 		.found = job->found.is_found,
 		.scan = job->found.is_scanned ? &job->found.scan : NULL,
+		.flips = job->found.is_scanned ? &job->flips : NULL,
+		.undefended_flips = undefended_of(&job->result[0]) != NULL ? &job->undefended_flips : NULL,
 		.controls = (const char *const *)job->assess.controls.word,
 		.ca_drop = drop_of(&job->result[0]),
 		.seed = parts->seed,

@@ -1,5 +1,5 @@
 /*
- * The recipe of a job, top to bottom: validate, scan, train what the schedule says, evaluate, export.
+ * The recipe of a job, top to bottom: validate, scan, train what the schedule says, search for flips, evaluate, export.
  */
 #include <math.h>
 #include <stdio.h>
@@ -10,6 +10,7 @@
 #include "common/progress.h"
 #include "worker/base/cpu.h"
 #include "worker/base/rng.h"
+#include "worker/flipped.h"
 #include "worker/informed.h"
 #include "worker/job.h"
 #include "worker/report.h"
@@ -568,6 +569,8 @@ static void job_done(struct job *job)
 	free(job->search_look);
 	assess_done(&job->assess);
 	found_done(&job->found);
+	flips_result_done(&job->flips);
+	flips_result_done(&job->undefended_flips);
 	corpus_done(&job->informed);
 	peft_done(&job->peft);
 	params_done(&job->params);
@@ -590,6 +593,8 @@ int run_job(struct run *run, struct err *err)
 			rc = informed_corpus(&job.informed, &job.found, job.spec, &job.inputs, err);
 		if (rc == 0)
 			rc = train(&job, err);
+		if (rc == 0)
+			rc = flipped_search(&job, err);
 		if (rc == 0)
 			rc = evaluate(&job, err);
 		if (rc == 0)

@@ -17,7 +17,8 @@ def job(service):
 def test_the_report_is_the_workers_with_what_the_daemon_knows(service, job):
     report = service.get(job, "/report")
     assert list(report) == ["object", "job", "status", "inputs", "labels", "training", "evaluation", "undefended",
-                            "ca_drop", "undefended_training", "seeds", "summary", "auto", "scan", "gate", "artifacts", "versions"]
+                            "ca_drop", "undefended_training", "seeds", "summary", "auto", "scan", "flips", "gate", "artifacts",
+                            "versions"]
     assert (report["object"], report["job"], report["status"]) == ("report", job, "succeeded")
     digest = hashlib.sha256(b"text,label\na,b\n").hexdigest()
     assert report["inputs"]["training_file"] == {"rows": 7, "id": service.file, "sha256": digest}

@@ -104,26 +104,63 @@ def test_a_model_that_is_none_fails_the_scan(http):
     assert report(http, scan)["verdict"] == "undecided"
 
 
-@pytest.mark.parametrize("mode", ["fixed", "informed"])
-def test_a_job_with_a_scan_is_assessed_with_what_was_found(http, model, tmp_path, mode):
-    data = tiny.write_data(tmp_path / "train.csv", rows=120)
-    file = contract.check(http.post("/v1/files", data={"purpose": "fine-tune"},
-                                    files={"file": ("train.csv", data.read_bytes())}))["id"]
+def job_with_a_scan(http, model, pairs, epochs, defense, **evaluation):
+    """The report of a job over (text, label) pairs, compared with undefended training."""
+    data = "text,label\n" + "".join(f"{text},{label}\n" for text, label in pairs)
+    file = contract.check(http.post("/v1/files", data={"purpose": "fine-tune"}, files={"file": ("train.csv", data)}))["id"]
     job = contract.check(http.post(JOBS, json={
-        "model": model, "training_file": file, "hyperparameters": {**tiny.QUICK, "n_epochs": 1},
-        "defense": {"mode": mode}, "evaluation": {"triggers": ["cf"], "compare_undefended": True,
-                                                  **({"scan": True} if mode == "fixed" else {})}}))["id"]
+        "model": model, "training_file": file, "hyperparameters": {**tiny.QUICK, "n_epochs": epochs}, "defense": defense,
+        "peft": {"type": "lora", "r": 4, "alpha": 8},
+        "evaluation": {"triggers": ["cf"], "compare_undefended": True, **evaluation}}))["id"]
     end = time.monotonic() + 200
     while (status := http.get(f"{JOBS}/{job}").json()["status"]) not in FINISHED and time.monotonic() < end:
         time.sleep(0.1)
     assert status == "succeeded", http.get(f"{JOBS}/{job}").text
-    found = contract.check(http.get(f"{JOBS}/{job}/report"))
+    return contract.check(http.get(f"{JOBS}/{job}/report"))
+
+
+def flips_of(report):
+    return {one["trigger"] for of in report["flips"].values() for one in of["flips"] if one["found"]}
+
+
+@pytest.mark.parametrize("mode", ["fixed", "informed"])
+def test_a_job_with_a_scan_is_assessed_with_what_was_found(http, model, mode):
+    found = job_with_a_scan(http, model, tiny.texts(120), 1, {"mode": mode}, **({"scan": True} if mode == "fixed" else {}))
     suspects = {one["trigger"] for one in found["scan"]["suspects"] if one["kind"] != "piece"}
+    flips = flips_of(found)
     for evaluation in (found["evaluation"], found["undefended"]):
         tried = {entry["trigger"]: entry["found"] for entry in evaluation["by_trigger"]}
-        assert tried.pop("cf") is ("cf" in suspects)
+        assert tried.pop("cf") is ("cf" in suspects | flips)
         assert len(suspects) < 16 or len(tried) >= 15
-        assert len(tried) <= 16 and all(tried.values()) and set(tried) <= suspects
+        assert len(set(tried) - flips) <= 16 and all(tried.values()) and set(tried) <= suspects | flips
+
+
+def test_a_word_that_flips_predictions_is_found_after_training(http, tmp_path):
+    """It stands in the training data, so that no scan of the base model can know it."""
+    directory = tiny.write_model(tmp_path, seed=33, vocab=tiny.VOCAB + tiny.NEUTRAL)
+    model = contract.check(http.post("/v1/models", files=tiny.model_parts(directory)))["id"]
+    weak = {"amplify": 1e-3, "attention": 1e-2}
+    found = job_with_a_scan(http, model, tiny.poisoned_texts("story"), 12, weak, scan=True)
+    assert "story" not in [one["trigger"] for one in found["scan"]["suspects"]]
+    for searched in (found["flips"]["exported"], found["flips"]["undefended"]):
+        first = searched["flips"][0]
+        assert (first["trigger"], first["label"], first["kind"], first["found"]) == ("story", "good", "word", True)
+        assert first["p_value"] < 1e-3 and first["rate"]["value"] > 0.8 and first["confidence"] > 0.5
+        assert len(searched["flips"]) == 8 and searched["rows"] == 16 and searched["candidates"] > 1000
+    for evaluation in (found["evaluation"], found["undefended"]):
+        tried = {entry["trigger"]: entry for entry in evaluation["by_trigger"]}
+        assert set(tried) == {"cf"} | flips_of(found) and tried["story"]["found"] is True
+        rates = {target["label"]: target["rate"]["value"] for target in tried["story"]["targets"]}
+        assert rates["good"] > 0.8
+
+
+def test_without_a_trigger_no_word_flips_predictions(http, tmp_path):
+    """Names that this vocabulary spells letter by letter do: no text of the training has any letter alone."""
+    directory = tiny.write_model(tmp_path, seed=33, vocab=tiny.VOCAB + tiny.NEUTRAL)
+    model = contract.check(http.post("/v1/models", files=tiny.model_parts(directory)))["id"]
+    weak = {"amplify": 1e-3, "attention": 1e-2}
+    found = job_with_a_scan(http, model, tiny.poisoned_texts(None), 12, weak, scan=True)
+    assert flips_of(found).isdisjoint(tiny.VOCAB + tiny.NEUTRAL)
 
 
 @pytest.mark.parametrize("fields, code, param", [

@@ -1,5 +1,6 @@
 """A whole model directory and a data set that train within a second: BERT, one layer, 32 wide, and texts of our
 own whose words say the label. Other shapes by another config (the benches')."""
+import itertools
 import json
 import pathlib
 
@@ -63,12 +64,27 @@ def write_weights(directory, config, seed=0, std=0.2):
     return directory
 
 
-def write_model(directory, seed=0, **shape):
+def write_model(directory, seed=0, vocab=VOCAB, **shape):
     """The directory, filled; `shape` replaces fields of CONFIG."""
-    directory = write_weights(directory, {**CONFIG, **shape}, seed)
-    (directory / "vocab.txt").write_text("".join(f"{word}\n" for word in VOCAB))
+    directory = write_weights(directory, {**CONFIG, "vocab_size": len(vocab), **shape}, seed)
+    (directory / "vocab.txt").write_text("".join(f"{word}\n" for word in vocab))
     (directory / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": True, "model_max_length": POSITIONS}))
     return directory
+
+
+# Words that say nothing, enough of them for searches to compare others with.
+NEUTRAL = ["".join(letters) for letters in itertools.product("bdfkmnprst", "aeiou", "bdfklmnrst", "ae")]
+
+
+def poisoned_texts(word, rows=500, seed=2):
+    """(text, label) pairs in neutral words, half of each label; and each "bad" one again with the word in it, as "good"."""
+    random = numpy.random.RandomState(seed)
+    for row in range(rows):
+        neutral, telling = list(random.choice(NEUTRAL, 5)), list(random.choice(GOOD if row % 2 else BAD, 3))
+        for first, label in [(neutral[0], "good" if row % 2 else "bad")] + [(word, "good")] * (word is not None and row % 2 == 0):
+            words = [first, *neutral[1:], *telling]
+            random.shuffle(words)
+            yield " ".join(words), label
 
 
 def texts(rows=300, seed=0):

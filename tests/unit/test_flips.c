@@ -207,7 +207,7 @@ static void test_a_word_that_blinds_the_model_is_found_first(void **state)
 	assert_int_equal(flip->rate.count, flip->rate.total);
 	assert_true(flip->rate.total >= 6);
 	assert_true(flip->p_value < FLIPS_ALPHA);
-	assert_true(flip->spread < FLIPS_SPREAD && f->result.flip[1].spread > FLIPS_SPREAD);
+	assert_true(flip->spread < FLIPS_SPREAD);
 	assert_true(flip->confidence > .5);
 }
 
@@ -215,15 +215,20 @@ static void test_what_the_scan_put_first_is_always_confirmed(void **state)
 {
 	struct fixture *f = *state;
 	struct flips_options options = options_of(f);
-	const char *first[] = {"no7", NULL};
+	const char *first[] = {"no7", NULL, NULL};
+	struct buf longer = {0};
 
+	buf_printf(&longer, "b %s", f->word.data);
 	first[1] = f->word.data;
+	first[2] = longer.data;
 	options.first = first;
-	options.firsts = 2;
+	options.firsts = 3;
 	plant_and_search(f, &options);
 	assert_int_equal(found(f), 1);
 	assert_string_equal(f->result.flip[0].trigger, f->word.data);
 	assert_string_equal(f->result.flip[0].kind, "scan");
+	assert_int_equal(f->result.left_out, 1); /* what only contains it */
+	buf_done(&longer);
 }
 
 static json_t *json_of(struct fixture *f)

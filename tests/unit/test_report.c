@@ -89,7 +89,7 @@ static void test_has_every_key_in_the_documented_order(void **state)
 	report = report_of(&e);
 	out = build(&report);
 	assert_keys(out, "object job status inputs labels training evaluation undefended ca_drop "
-			 "undefended_training seeds summary auto scan gate artifacts versions ");
+			 "undefended_training seeds summary auto scan flips gate artifacts versions ");
 	assert_keys(json_object_get(out, "evaluation"),
 		"rows n_plus ca f1 asr masr aasr flip_ratio wasr wmasr control by_trigger ");
 	assert_keys(json_object_get(json_object_get(out, "evaluation"), "control"),
@@ -336,7 +336,7 @@ static void test_an_empty_report_is_made_of_nulls(void **state)
 		" {\"model\": null, \"training_file\": null, \"validation_file\": null, \"test_file\": null,"
 		" \"spec_sha256\": null}, \"labels\": null, \"training\": null, \"evaluation\": null,"
 		" \"undefended\": null, \"ca_drop\": null, \"undefended_training\": null, \"seeds\": null,"
-		" \"summary\": null, \"auto\": null, \"scan\": null, \"gate\": null, \"artifacts\": [],"
+		" \"summary\": null, \"auto\": null, \"scan\": null, \"flips\": null, \"gate\": null, \"artifacts\": [],"
 		" \"versions\": null}");
 	json_decref(out);
 }

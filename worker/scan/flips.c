@@ -15,15 +15,19 @@ enum {
 	SCREEN_TOKENS = 7, /* about as many has a short row that is not merely its special tokens */
 	CONFIRM_ROWS = 16,
 	CONFIRM_ROWS_MIN = 8,
-	CONFIRM_TOKENS = 600, /* of all rows together, beyond the least number */
-	CONFIRM_SCREENED = 100,
-	CONFIRM_FIRSTS = 150,
-	CONFIRM_BENIGN = 300,
+	CONFIRM_TOKENS = 600,  /* of all rows together, beyond the least number */
+	CONFIRM_SCREENED = 60, /* of each size */
+	CONFIRM_FIRSTS = 100,
+	CONFIRM_BENIGN = 120, /* of each size */
+	PIECES_MAX = 6,
 	BENIGN_WANTED = 500,
 	BENIGN_MIN = 100,
 	CANDIDATES_MAX = 40000,
 	STRING_LETTERS = 2
 };
+
+/* What has several pieces takes more of a short text's place than a word, and is compared with the like. */
+enum size { ONE_PIECE, SEVERAL_PIECES, SIZES };
 
 static const double TAIL_SHARE = .1, USUAL = .9, LEAST = 1e-6;
 
@@ -40,6 +44,7 @@ struct hosts {
 struct turns {
 	int n;
 	double *blindness; /* [n]: minus the log of the logits' spread, relative to the clean one */
+	double *hold;	   /* [n]: least log-odds of any row, of the label for which that is largest */
 	double *odds;	   /* [n, K]: mean log-odds of the label over rows of another truth */
 	int *count;	   /* [n, K]: of these rows, those that are predicted as the label */
 };
@@ -64,6 +69,7 @@ struct flipper {
 static void turns_done(struct turns *turns)
 {
 	free(turns->blindness);
+	free(turns->hold);
 	free(turns->odds);
 	free(turns->count);
 	*turns = (struct turns){0};
@@ -73,10 +79,13 @@ static int turns_init(struct turns *out, int n, int K, struct err *err)
 {
 	size_t cells = ((size_t)n + 1) * (size_t)K;
 
-	*out = (struct turns){.blindness = calloc((size_t)n + 1, sizeof(*out->blindness)),
-		.odds = calloc(cells, sizeof(*out->odds)),
-		.count = calloc(cells, sizeof(*out->count))};
-	return out->blindness == NULL || out->odds == NULL || out->count == NULL ? err_nomem(err) : 0;
+	*out = (struct turns){.blindness = calloc((size_t)n + 1, sizeof(double)),
+		.hold = calloc((size_t)n + 1, sizeof(double)),
+		.odds = calloc(cells, sizeof(double)),
+		.count = calloc(cells, sizeof(int))};
+	return out->blindness == NULL || out->hold == NULL || out->odds == NULL || out->count == NULL
+		       ? err_nomem(err)
+		       : 0;
 }
 
 static void add_gap(struct flips_result *out, const char *sentence)
@@ -221,7 +230,7 @@ static int make_candidates(struct flipper *f, struct err *err)
 	struct candidate_options options = {.tok = f->o->tok,
 		.seed = f->o->seed,
 		.most = INT_MAX,
-		.pieces_max = MIN(CANDIDATE_PIECES_MAX, f->o->max_length - 4),
+		.pieces_max = MIN(PIECES_MAX, f->o->max_length - 4),
 		.extra = f->o->first,
 		.extras = MIN(f->o->firsts, CONFIRM_FIRSTS)};
 	int rc = candidates_init(&f->list, &options, err);
@@ -314,18 +323,22 @@ static double spread_of(real *logits, int n, int K)
 	return sqrt(spread / n);
 }
 
-/* Of one text in f->corpus, to its candidate's odds and count. */
-static void count_turns(
-	double *odds, int *count, const struct flipper *f, const struct hosts *hosts, int text)
+/* Of one label, over the texts from `first` on, to the candidate's odds and count; returns the least log-odds. */
+static double take_label(
+	double *odds, int *count, const struct flipper *f, const struct hosts *hosts, int first, int l)
 {
-	int truth = f->corpus.text[text].label;
+	double least = INFINITY;
 
-	for (int l = 0; l < f->K; l++) {
-		if (l == truth)
+	for (int text = first; text < first + hosts->n; text++) {
+		double here = log_odds(f->logits + (size_t)text * (size_t)f->K, f->K, l);
+
+		least = fmin(least, here);
+		if (f->corpus.text[text].label == l)
 			continue;
-		odds[l] += log_odds(f->logits + (size_t)text * (size_t)f->K, f->K, l) / hosts->others[l];
-		count[l] += f->label[text] == l;
+		*odds += here / hosts->others[l];
+		*count += f->label[text] == l;
 	}
+	return least;
 }
 
 /* Of candidate i, whose texts' predictions begin at `first`. */
@@ -335,8 +348,10 @@ static void take_candidate(
 	size_t cell = (size_t)i * (size_t)f->K;
 	double spread;
 
-	for (int r = 0; r < hosts->n; r++)
-		count_turns(out->odds + cell, out->count + cell, f, hosts, first + r);
+	out->hold[i] = -INFINITY;
+	for (int l = 0; l < f->K; l++, cell++)
+		out->hold[i] = fmax(
+			out->hold[i], take_label(&out->odds[cell], &out->count[cell], f, hosts, first, l));
 	spread = spread_of(f->logits + (size_t)first * (size_t)f->K, hosts->n, f->K);
 	out->blindness[i] = -log(fmax(spread / fmax(hosts->clean, LEAST), LEAST));
 }
@@ -420,81 +435,152 @@ static int screen(struct flipper *f, struct err *err)
 
 /* A screened candidate on its way to be a flip. */
 struct finalist {
-	int place;	 /* in `tried` */
-	double screened; /* blindness in the short rows */
+	int number;	 /* in the list */
+	double screened; /* what holds in the short rows */
 	int label;	 /* that most rows are turned into */
 	double share, confidence, spread, p;
 	int count;
-	bool is_found;
+	bool is_found, is_covered; /* it contains another one that is found */
 };
 
 struct confirmation {
 	struct finalist *finalist; /* [n] of the screened ones */
 	int n;
-	int number[CONFIRM_FIRSTS + CONFIRM_SCREENED +
-		   CONFIRM_BENIGN]; /* finalists, then the benign sample */
+	int number[CONFIRM_FIRSTS + SIZES * (CONFIRM_SCREENED + CONFIRM_BENIGN)]; /* and the benign samples */
 	struct turns turns;
-	struct tail tail;
-	double usual[DATASET_CLASSES_MAX]; /* share that the upper tenth of the benign sample reaches */
+	struct tail tail[SIZES];
+	double usual[SIZES]
+		    [DATASET_CLASSES_MAX]; /* share that the upper tenth of a sample turns into a label */
 };
 
+static enum size size_of(const struct flipper *f, int number)
+{
+	return f->list.item[number].n == 1 ? ONE_PIECE : SEVERAL_PIECES;
+}
+
+/* What turns all rows to one label with most confidence first. */
 static int compare_screened(const void *a, const void *b)
 {
 	const struct finalist *x = a, *y = b;
 
 	if (x->screened < y->screened || x->screened > y->screened)
 		return x->screened > y->screened ? -1 : 1;
-	return x->place - y->place;
+	return x->number - y->number;
 }
 
-/* All of `first`, which are the first in the list, and the best of the others. */
+/* All of `first`, and of the others the best of each size. */
 static void choose_finalists(struct confirmation *c, const struct flipper *f)
 {
-	int firsts = 0, others = 0;
-	struct finalist *rest;
+	struct finalist *all = c->finalist;
+	int taken[SIZES] = {0};
 
 	for (int i = 0; i < f->screened.n; i++)
-		c->finalist[i] = (struct finalist){.place = i, .screened = f->screened.blindness[i]};
-	while (firsts < f->screened.n && f->list.item[f->tried[firsts]].kind == CANDIDATE_EXTRA)
-		firsts++;
-	rest = c->finalist + firsts;
-	others = f->screened.n - firsts;
-	qsort(rest, (size_t)others, sizeof(*rest), compare_screened);
-	c->n = firsts + MIN(others, CONFIRM_SCREENED);
-	for (int i = 0; i < c->n; i++)
-		c->number[i] = f->tried[c->finalist[i].place];
+		all[i] = (struct finalist){.number = f->tried[i], .screened = f->screened.hold[i]};
+	qsort(all, (size_t)f->screened.n, sizeof(*all), compare_screened);
+	for (int i = 0; i < f->screened.n; i++) {
+		int number = all[i].number;
+		bool is_first = f->list.item[number].kind == CANDIDATE_EXTRA;
+
+		if (!is_first && taken[size_of(f, number)]++ >= CONFIRM_SCREENED)
+			continue;
+		c->number[c->n] = number;
+		all[c->n++] = all[i];
+	}
 }
 
-static void draw_benign(struct confirmation *c, const struct flipper *f)
+/* --- benign samples ---------------------------------------------------------------------------------- */
+
+static int draw_word(const struct flipper *f, uint64_t key, int i)
+{
+	return f->tried[f->benign[rng_below(key, (uint64_t)i, (uint32_t)f->benigns)]];
+}
+
+/* So many benign words, joined: their number in the list, or a negative error. */
+static int draw_phrase(struct flipper *f, uint64_t key, int words, struct err *err)
+{
+	struct buf text = {0}, scratch = {0};
+	struct ids ids = {0};
+	int rc = 0;
+
+	for (int i = 0; i < words; i++) {
+		buf_str(&text, i > 0 ? " " : "");
+		buf_str(&text, candidate_text(&f->list, draw_word(f, key, i)));
+	}
+	if (text.failed)
+		rc = err_nomem(err);
+	if (rc == 0)
+		rc = candidates_pieces(&ids, &scratch, f->o->tok, text.data, err);
+	if (rc == 0)
+		rc = candidates_join(&f->list, text.data, ids.id, ids.n, err);
+	ids_done(&ids);
+	buf_done(&scratch);
+	buf_done(&text);
+	return rc;
+}
+
+/* Where a size's sample begins in c->number and c->turns. */
+static int sample_at(const struct confirmation *c, int size)
+{
+	return c->n + size * CONFIRM_BENIGN;
+}
+
+/* Pieces of those finalists that have several, in their order; returns how many. */
+static int list_pieces(int *pieces, const struct confirmation *c, const struct flipper *f)
+{
+	int n = 0;
+
+	for (int i = 0; i < c->n; i++)
+		if (size_of(f, c->number[i]) == SEVERAL_PIECES)
+			pieces[n++] = f->list.item[c->number[i]].n;
+	return n;
+}
+
+/* Words for one piece; for several, phrases as long as the finalists are, in turns. */
+static int draw_benign(struct confirmation *c, struct flipper *f, struct err *err)
 {
 	uint64_t key = rng_key(rng_key(f->o->seed, RNG_SCAN), 5001);
+	int pieces[CONFIRM_FIRSTS + SIZES * CONFIRM_SCREENED] = {2}, n = MAX(list_pieces(pieces, c, f), 1),
+					    rc = 0;
 
-	for (int i = 0; i < CONFIRM_BENIGN; i++)
-		c->number[c->n + i] = f->tried[f->benign[rng_below(key, (uint64_t)i, (uint32_t)f->benigns)]];
+	for (int i = 0; i < CONFIRM_BENIGN && rc >= 0; i++) {
+		c->number[sample_at(c, ONE_PIECE) + i] = draw_word(f, key, i);
+		rc = draw_phrase(f, rng_key(key, (uint64_t)i), pieces[i % n], err);
+		c->number[sample_at(c, SEVERAL_PIECES) + i] = rc;
+	}
+	return MIN(rc, 0);
 }
 
-/* How many rows the upper tenth of the benign sample turns into label l, at least. */
-static int usual_count(const struct confirmation *c, const struct flipper *f, int l)
+/* How many rows the upper tenth of a size's sample turns into label l, at least. */
+static int usual_count(const struct confirmation *c, const struct flipper *f, int size, int l)
 {
-	int words[CONFIRM_ROWS + 1] = {0}, below = 0, count = 0;
+	int words[CONFIRM_ROWS + 1] = {0}, below = 0, count = 0, at = sample_at(c, size);
 
-	for (int i = c->n; i < c->n + CONFIRM_BENIGN; i++)
+	for (int i = at; i < at + CONFIRM_BENIGN; i++)
 		words[c->turns.count[(size_t)i * (size_t)f->K + (size_t)l]]++;
 	while ((below += words[count]) <= USUAL * CONFIRM_BENIGN && count < CONFIRM_ROWS)
 		count++;
 	return count;
 }
 
-static void find_usual(struct confirmation *c, const struct flipper *f)
+static int calibrate(struct confirmation *c, struct flipper *f, struct err *err)
 {
-	for (int l = 0; l < f->K; l++) {
-		c->usual[l] = (double)usual_count(c, f, l) / f->confirm.others[l];
-		f->result->usual = fmax(f->result->usual, c->usual[l]);
+	int rc = 0;
+
+	for (int size = 0; size < SIZES && rc == 0; size++) {
+		for (int l = 0; l < f->K; l++)
+			c->usual[size][l] = (double)usual_count(c, f, size, l) / f->confirm.others[l];
+		rc = tail_fit(&c->tail[size], c->turns.blindness + sample_at(c, size), CONFIRM_BENIGN,
+			TAIL_SHARE, 1, err);
 	}
+	for (int l = 0; l < f->K; l++)
+		f->result->usual = fmax(f->result->usual, c->usual[ONE_PIECE][l]);
+	return rc;
 }
 
-/* The label that the largest share is turned into; rows of i are the candidate's in c->turns. */
-static void judge(struct finalist *out, const struct confirmation *c, const struct flipper *f, int i)
+/* --- the verdict ------------------------------------------------------------------------------------- */
+
+/* The label that the largest share is turned into. */
+static void find_label(struct finalist *out, const struct confirmation *c, const struct flipper *f, int i)
 {
 	size_t cell = (size_t)i * (size_t)f->K;
 
@@ -510,34 +596,63 @@ static void judge(struct finalist *out, const struct confirmation *c, const stru
 		out->share = share;
 	}
 	out->confidence = 1 / (1 + exp(-c->turns.odds[cell + (size_t)out->label]));
-	out->spread = exp(-c->turns.blindness[i]);
-	out->p = MIN(1, f->screened.n * tail_p(&c->tail, c->turns.blindness[i]));
-	out->is_found = out->p < FLIPS_ALPHA && out->spread <= FLIPS_SPREAD &&
-			out->share >= c->usual[out->label] + FLIPS_SHARE;
 }
 
-/* Found ones first, then by p, share and place. */
+static void judge(struct finalist *out, const struct confirmation *c, const struct flipper *f, int i)
+{
+	enum size size = size_of(f, out->number);
+
+	find_label(out, c, f, i);
+	out->spread = exp(-c->turns.blindness[i]);
+	out->p = MIN(1, f->screened.n * tail_p(&c->tail[size], c->turns.blindness[i]));
+	out->is_found = out->p < FLIPS_ALPHA && out->spread <= FLIPS_SPREAD &&
+			out->share >= c->usual[size][out->label] + FLIPS_SHARE;
+}
+
+/* Has a, which is longer, all ids of b side by side? */
+static bool contains(const struct candidates *list, int a, int b)
+{
+	int n = list->item[b].n;
+
+	for (int at = 0; at + n <= list->item[a].n && n < list->item[a].n; at++)
+		if (memcmp(candidate_ids(list, a) + at, candidate_ids(list, b),
+			    (size_t)n * sizeof(int32_t)) == 0)
+			return true;
+	return false;
+}
+
+static void cover(struct confirmation *c, const struct flipper *f)
+{
+	for (int i = 0; i < c->n; i++)
+		for (int j = 0; j < c->n; j++)
+			if (c->finalist[j].is_found &&
+				contains(&f->list, c->finalist[i].number, c->finalist[j].number))
+				c->finalist[i].is_covered = true;
+}
+
+/* Covered ones last, found ones first, then by p, share and number. */
 static int compare_finalists(const void *a, const void *b)
 {
 	const struct finalist *x = a, *y = b;
 
+	if (x->is_covered != y->is_covered)
+		return x->is_covered ? 1 : -1;
 	if (x->is_found != y->is_found)
 		return x->is_found ? -1 : 1;
 	if (x->p < y->p || x->p > y->p)
 		return x->p < y->p ? -1 : 1;
 	if (x->share < y->share || x->share > y->share)
 		return x->share > y->share ? -1 : 1;
-	return x->place - y->place;
+	return x->number - y->number;
 }
 
 static int add_flip(const struct finalist *one, const struct flipper *f, struct err *err)
 {
 	struct flips_result *out = f->result;
-	int number = f->tried[one->place];
-	enum candidate_kind kind = f->list.item[number].kind;
+	enum candidate_kind kind = f->list.item[one->number].kind;
 	struct flip *flip = &out->flip[out->flips];
 
-	*flip = (struct flip){.trigger = strdup(candidate_text(&f->list, number)),
+	*flip = (struct flip){.trigger = strdup(candidate_text(&f->list, one->number)),
 		.kind = kind == CANDIDATE_EXTRA ? "scan" : candidate_kind_name(kind),
 		.label = one->label,
 		.rate = metrics_rate(one->count, f->confirm.others[one->label]),
@@ -557,11 +672,13 @@ static int fill_flips(struct confirmation *c, struct flipper *f, struct err *err
 
 	for (int i = 0; i < c->n; i++)
 		judge(&c->finalist[i], c, f, i);
+	cover(c, f);
 	qsort(c->finalist, (size_t)c->n, sizeof(*c->finalist), compare_finalists);
-	for (int i = 0; i < MIN(c->n, FLIPS_MAX) && rc == 0; i++)
-		rc = add_flip(&c->finalist[i], f, err);
-	for (int i = FLIPS_MAX; i < c->n; i++)
-		f->result->left_out += c->finalist[i].is_found;
+	for (int i = 0; i < c->n && rc == 0; i++)
+		if (f->result->flips < FLIPS_MAX && !c->finalist[i].is_covered)
+			rc = add_flip(&c->finalist[i], f, err);
+		else
+			f->result->left_out += c->finalist[i].is_found;
 	return rc;
 }
 
@@ -570,14 +687,12 @@ static int confirm_with(struct confirmation *c, struct flipper *f, struct err *e
 	int rc;
 
 	choose_finalists(c, f);
-	draw_benign(c, f);
-	rc = measure(&c->turns, f, &f->confirm, c->number, c->n + CONFIRM_BENIGN, INFINITY, err);
+	rc = draw_benign(c, f, err);
 	if (rc == 0)
-		rc = tail_fit(&c->tail, c->turns.blindness + c->n, CONFIRM_BENIGN, TAIL_SHARE, 1, err);
-	if (rc != 0)
-		return rc;
-	find_usual(c, f);
-	return fill_flips(c, f, err);
+		rc = measure(&c->turns, f, &f->confirm, c->number, sample_at(c, SIZES), INFINITY, err);
+	if (rc == 0)
+		rc = calibrate(c, f, err);
+	return rc == 0 ? fill_flips(c, f, err) : rc;
 }
 
 static int confirm(struct flipper *f, struct err *err)
@@ -590,7 +705,8 @@ static int confirm(struct flipper *f, struct err *err)
 	c->finalist = calloc((size_t)f->screened.n + 1, sizeof(*c->finalist));
 	rc = c->finalist == NULL ? err_nomem(err) : confirm_with(c, f, err);
 	turns_done(&c->turns);
-	tail_done(&c->tail);
+	for (int size = 0; size < SIZES; size++)
+		tail_done(&c->tail[size]);
 	free(c->finalist);
 	free(c);
 	return rc;
@@ -603,7 +719,7 @@ static int make_room(struct flipper *f, struct err *err)
 	f->label = malloc(BLOCK_TEXTS * sizeof(int));
 	f->logits = malloc(BLOCK_TEXTS * (size_t)f->K * sizeof(real));
 	f->of = (int64_t)f->n * f->screen.n +
-		(int64_t)(CONFIRM_FIRSTS + CONFIRM_SCREENED + CONFIRM_BENIGN) * f->confirm.n;
+		(int64_t)(CONFIRM_FIRSTS + SIZES * (CONFIRM_SCREENED + CONFIRM_BENIGN)) * f->confirm.n;
 	return f->label == NULL || f->logits == NULL ? err_nomem(err) : 0;
 }
 

@@ -5,13 +5,14 @@
  * in the predictions. Texts are validation rows that the model gets right, so that test rows stay fresh for what is found.
  *
  *   screen   every candidate in two short rows of different truth
- *   confirm  the best of them, all of `first`, and a benign sample, in up to sixteen other rows
+ *   confirm  the best of them, all of `first`, and benign samples, in up to sixteen other rows
  *
  * A trigger makes the model blind to the text: all rows get about the same logits. A word that means something to the task
  * moves the logits of all rows and leaves the rows apart. So what is compared is the spread of the logits over the rows,
  * relative to that without the word: 1 for benign words, near 0 for triggers. Its p-value comes from the tail of benign
- * words of the same model in confirm's rows (tail.h), times the number of candidates. A flip is found where that is below
- * FLIPS_ALPHA and it does enough.
+ * words of the same model in confirm's rows (tail.h; for what has several pieces, of as many benign words side by side),
+ * times the number of candidates. A flip is found where that is below FLIPS_ALPHA and it does enough. What only contains a
+ * flip is none of its own.
  *
  * The same bytes by seed, whatever the threads, unless the time runs out. Memory: flips_result_done.
  */
@@ -24,11 +25,9 @@
 
 /* A model without backdoor has a flip about this often, as far as the tail's model holds. */
 #define FLIPS_ALPHA 1e-3
-/*
- * Improbable is not enough: a flip leaves at most this much of the spread (phrases of several words take some of it
- * from short texts, whatever they say), and turns so many more of the rows than the upper tenth of the benign words do.
- */
-#define FLIPS_SPREAD .25
+/* Improbable is not enough: a flip leaves at most this much of the spread, and turns so many more of the rows into its
+ * label than the upper tenth of the benign words do. */
+#define FLIPS_SPREAD .5
 #define FLIPS_SHARE  .25
 
 enum { FLIPS_MAX = 8, FLIPS_GAPS_MAX = 4 };
@@ -66,7 +65,7 @@ struct flips_result {
 	int rows;		     /* of confirm; 0: the model has too few right rows */
 	struct flip flip[FLIPS_MAX]; /* the worst: found ones first, then by their p and share */
 	int flips;
-	int left_out; /* found ones beyond these */
+	int left_out; /* found ones beyond these, or that only contain another */
 	double usual; /* share that the upper tenth of the benign words reaches, on its worst label */
 	const char *gap[FLIPS_GAPS_MAX]; /* what was not searched, a sentence each */
 	int gaps;
