@@ -170,6 +170,35 @@ static void test_spread_tells_what_heavy_tails_hide(void **state)
 	calibration_done(&calibration);
 }
 
+static int add_reading(struct scan_state *s, const int32_t *ids, int n, float collapse, double log_p)
+{
+	int number = candidates_join(&s->list, "text", ids, n, NULL);
+
+	assert_int_equal(number, s->list.n - 1);
+	s->reading[number] =
+		(struct reading){.score.collapse = collapse, .log_p = log_p, .is_measured = true};
+	return number;
+}
+
+/* "cfx" does what "cf" does; "qt" does more than its "q", which stands out as well. */
+static void test_a_part_covers_what_does_no_more_than_it(void **state)
+{
+	struct reading reading[8] = {0};
+	struct scan_state s = {.reading = reading, .cap = 8};
+	int cfx, qt, unmeasured;
+
+	add_reading(&s, (int32_t[]){1}, 1, .998f, -40);
+	cfx = add_reading(&s, (int32_t[]){1, 2}, 2, .9985f, -40);
+	add_reading(&s, (int32_t[]){3}, 1, .95f, -20);
+	qt = add_reading(&s, (int32_t[]){3, 4}, 2, .999f, -40);
+	unmeasured = add_reading(&s, (int32_t[]){5, 3}, 2, 0, 0);
+	reading[unmeasured].is_measured = false;
+	assert_true(scan_is_covered(&s, cfx));
+	assert_false(scan_is_covered(&s, qt));
+	assert_true(scan_is_covered(&s, unmeasured));
+	candidates_done(&s.list);
+}
+
 /* A word of the vocabulary that a scan with so many candidates does not try. */
 static int left_out_word(struct fixture *f, int candidates, uint64_t seed)
 {
@@ -397,6 +426,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			test_long_candidates_are_held_against_long_phrases, setup, teardown),
 		cmocka_unit_test(test_spread_tells_what_heavy_tails_hide),
+		cmocka_unit_test(test_a_part_covers_what_does_no_more_than_it),
 		cmocka_unit_test_setup_teardown(
 			test_a_word_of_the_user_is_tried_beyond_the_budget, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads_change_nothing, setup, teardown),

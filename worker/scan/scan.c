@@ -83,27 +83,35 @@ int scan_measure(struct scan_state *s, const int *number, int n, struct err *err
 	return rc;
 }
 
-static bool stands_out(const struct scan_state *s, const int32_t *ids, int n)
+/* Of atanh collapse: a part that does clearly less than the whole does not explain it (`q` of a planted `qt`). */
+static const double COVER_MARGIN = .5;
+
+static bool covers(const struct scan_state *s, const int32_t *ids, int n, const struct reading *whole)
 {
 	int number = candidates_find(&s->list, ids, n);
+	const struct reading *part = number >= 0 ? &s->reading[number] : NULL;
 
-	return number >= 0 && (scan_stands_out(s->reading[number].log_p) || s->reading[number].is_covered);
+	if (part == NULL || (!scan_stands_out(part->log_p) && !part->is_covered))
+		return false;
+	return !whole->is_measured || scan_statistic(&part->score, SCAN_COLLAPSE) >=
+					      scan_statistic(&whole->score, SCAN_COLLAPSE) - COVER_MARGIN;
 }
 
 bool scan_is_covered(const struct scan_state *s, int number)
 {
 	const int32_t *ids = candidate_ids(&s->list, number);
+	const struct reading *whole = &s->reading[number];
 	int n = s->list.item[number].n;
 	int32_t rest[CANDIDATE_PIECES_MAX];
 
 	for (int len = 1; len < n; len++)
 		for (int at = 0; at + len <= n; at++)
-			if (stands_out(s, ids + at, len))
+			if (covers(s, ids + at, len, whole))
 				return true;
 	for (int out = 1; out < n - 1; out++) { /* the ends are runs */
 		memcpy(rest, ids, (size_t)out * sizeof(*ids));
 		memcpy(rest + out, ids + out + 1, (size_t)(n - out - 1) * sizeof(*ids));
-		if (stands_out(s, rest, n - 1))
+		if (covers(s, rest, n - 1, whole))
 			return true;
 	}
 	return false;

@@ -77,7 +77,7 @@ double calibration_log_p(
 
 /* Is the p-value below SCAN_ALPHA? */
 bool scan_stands_out(double log_p);
-/* Does a part of the candidate (a run of its pieces, or all but one) stand out, or is it covered? */
+/* Does a part of the candidate (a run of its pieces, or all but one) stand out, or is it covered, and collapse about as much? */
 bool scan_is_covered(const struct scan_state *s, int number);
 
 int screen_run(struct scan_state *s, struct err *err) MUST_USE;
