@@ -7,6 +7,7 @@
 #include "common/progress.h"
 #include "worker/base/cpu.h"
 #include "worker/job.h"
+#include "worker/scan/scan_record.h"
 
 /* --- the search -------------------------------------------------------------------------------------- */
 
@@ -37,9 +38,11 @@ int found_progress(const struct found_watch *watch, int64_t done, int64_t of, st
 }
 
 struct search {
-	const struct run *run;
+	const struct found_options *o;
 	struct found_watch watch;
-	struct encoder fast, exact; /* fast is empty where there is no bfloat16 */
+	const struct encoder *fast, *exact; /* the same where there is no bfloat16 */
+	struct encoder lent;		    /* the job's own without its PEFT: packed weights count once */
+	struct encoder made[2];
 };
 
 static int on_progress(void *arg, int64_t done, int64_t of, struct err *err)
@@ -49,26 +52,54 @@ static int on_progress(void *arg, int64_t done, int64_t of, struct err *err)
 	return found_progress(&s->watch, done, of, err);
 }
 
-static int make_encoders(struct search *s, const struct inputs *in, struct par *par, struct err *err)
+/* In which of the two forms the weights are packed. */
+static bool has_form(const struct encoder *encoder, enum linear_form form)
 {
-	const struct kernels *kernels = kernels_best();
-	int rc = encoder_init(&s->exact, &in->config, &in->weights, kernels, LINEAR_FLOAT32, par, err);
+	const struct linear *some = &encoder->linear[0].q;
 
-	if (rc == 0 && kernels->bf16_gemm != NULL)
-		rc = encoder_init(&s->fast, &in->config, &in->weights, kernels, LINEAR_BF16, par, err);
+	return form == LINEAR_BF16 ? some->half != NULL : some->panels != NULL;
+}
+
+static bool is_lent(const struct search *s, enum linear_form form)
+{
+	const struct encoder *own = s->o->encoder;
+
+	return own != NULL && own->weights == &s->o->inputs->weights && has_form(own, form);
+}
+
+static int make_encoder(const struct encoder **out, struct encoder *room, struct search *s,
+	enum linear_form form, struct err *err)
+{
+	const struct inputs *in = s->o->inputs;
+
+	*out = room;
+	if (!is_lent(s, form))
+		return encoder_init(room, &in->config, &in->weights, kernels_best(), form, s->o->par, err);
+	s->lent = *s->o->encoder;
+	s->lent.peft = NULL;
+	*out = &s->lent;
+	return 0;
+}
+
+static int make_encoders(struct search *s, struct err *err)
+{
+	int rc = make_encoder(&s->exact, &s->made[0], s, LINEAR_FLOAT32, err);
+
+	s->fast = s->exact;
+	if (rc == 0 && kernels_best()->bf16_gemm != NULL)
+		rc = make_encoder(&s->fast, &s->made[1], s, LINEAR_BF16, err);
 	return rc;
 }
 
-static int search(struct scan_result *out, struct search *s, const struct inputs *inputs, struct par *par,
-	struct err *err)
+static int search(struct scan_result *out, struct search *s, struct err *err)
 {
-	const struct spec *spec = s->run->spec;
+	const struct spec *spec = s->o->run->spec;
 	const char *extra[SPEC_WORDS_MAX];
-	struct scan_options options = {.tok = inputs->tok,
-		.fast = s->fast.linear != NULL ? &s->fast : &s->exact,
-		.exact = &s->exact,
-		.par = par,
-		.max_length = inputs->max_length,
+	struct scan_options options = {.tok = s->o->inputs->tok,
+		.fast = s->fast,
+		.exact = s->exact,
+		.par = s->o->par,
+		.max_length = s->o->inputs->max_length,
 		.seed = (uint64_t)spec->seed,
 		.texts = spec->scan.texts,
 		.candidates = spec->scan.candidates,
@@ -79,23 +110,35 @@ static int search(struct scan_result *out, struct search *s, const struct inputs
 
 	for (int i = 0; i < options.extras; i++)
 		extra[i] = spec->scan.extra.word[i];
-	s->watch = found_watch(s->run);
+	s->watch = found_watch(s->o->run);
 	return scan_run(out, &options, err);
 }
 
-int found_scan(struct scan_result *out, const struct run *run, const struct inputs *inputs, struct par *par,
-	struct err *err)
+int found_scan(struct scan_result *out, const struct found_options *options, struct err *err)
 {
-	struct search s = {.run = run};
-	int rc = make_encoders(&s, inputs, par, err);
+	struct search s = {.o = options};
+	int rc = make_encoders(&s, err);
 
-	par_watch(par, run->stop);
+	par_watch(options->par, options->run->stop);
 	if (rc == 0)
-		rc = search(out, &s, inputs, par, err);
-	par_watch(par, NULL);
-	encoder_done(&s.fast);
-	encoder_done(&s.exact);
+		rc = search(out, &s, err);
+	par_watch(options->par, NULL);
+	encoder_done(&s.made[0]);
+	encoder_done(&s.made[1]);
 	return rc;
+}
+
+/* The one that an earlier run has kept, or a new one. */
+static int scan_once(struct scan_result *out, const struct found_options *options, struct err *err)
+{
+	int dirfd = options->run->out_fd, rc;
+	bool is_kept;
+
+	rc = scan_record_read(out, &is_kept, options->spec_sha256, dirfd, err);
+	if (rc != 0 || is_kept)
+		return rc;
+	rc = found_scan(out, options, err);
+	return rc == 0 ? scan_record_write(out, options->spec_sha256, dirfd, err) : rc;
 }
 
 /* --- the triggers ------------------------------------------------------------------------------------ */
@@ -155,19 +198,19 @@ static void mark_named(struct found *found)
 	}
 }
 
-int found_triggers(struct found *out, const struct run *run, const struct inputs *inputs, struct par *par,
-	struct err *err)
+int found_triggers(struct found *out, const struct found_options *options, struct err *err)
 {
-	const struct spec_words *words = &run->spec->evaluation.triggers;
+	const struct spec *spec = options->run->spec;
+	const struct spec_words *words = &spec->evaluation.triggers;
 	int rc = 0;
 
 	for (int i = 0; i < words->n; i++)
 		out->trigger[out->triggers++] = words->word[i];
-	if (!run->spec->evaluation.scan)
+	if (!spec->evaluation.scan)
 		return 0;
 	rc = say_phase("scan", err);
 	if (rc == 0)
-		rc = found_scan(&out->scan, run, inputs, par, err);
+		rc = scan_once(&out->scan, options, err);
 	out->is_scanned = rc == 0;
 	add_suspects(out, true);
 	add_suspects(out, false);

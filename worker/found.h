@@ -22,16 +22,25 @@ struct found {
 	int taughts;
 };
 
+/* What a search of the base model needs. */
+struct found_options {
+	const struct run *run;
+	const struct inputs *inputs;
+	struct par *par;
+	const struct encoder
+		*encoder;	 /* there already, perhaps of these weights, perhaps with a PEFT; or NULL */
+	const char *spec_sha256; /* for found_triggers */
+};
+
 /* Search the base model, with the spec's budget; progress as steps, ERR_STOPPED where the run is to stop. */
-int found_scan(struct scan_result *out, const struct run *run, const struct inputs *inputs, struct par *par,
-	struct err *err) MUST_USE;
+int found_scan(struct scan_result *out, const struct found_options *options, struct err *err) MUST_USE;
 
 /*
  * The spec's triggers; with evaluation.scan scan as well (phase "scan"), and add FOUND_MAX suspects at most: the best
- * of each cluster, then the others in their order. Parts of words that stand in no text are left out.
+ * of each cluster, then the others in their order. Parts of words that stand in no text are left out. The scan is
+ * kept in the output directory; a run that goes on there after a stop has the same one.
  */
-int found_triggers(struct found *out, const struct run *run, const struct inputs *inputs, struct par *par,
-	struct err *err) MUST_USE;
+int found_triggers(struct found *out, const struct found_options *options, struct err *err) MUST_USE;
 void found_done(struct found *found);
 
 /* A trigger more that was found, unless it is there already; at most 2 * FLIPS_MAX. Borrowed. */

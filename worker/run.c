@@ -580,6 +580,17 @@ static void job_done(struct job *job)
 	par_free(job->par);
 }
 
+static int search_base(struct job *job, struct err *err)
+{
+	struct found_options options = {.run = job->run,
+		.inputs = &job->inputs,
+		.par = job->par,
+		.encoder = &job->encoder,
+		.spec_sha256 = job->spec_sha256};
+
+	return found_triggers(&job->found, &options, err);
+}
+
 int run_job(struct run *run, struct err *err)
 {
 	struct job job = {.run = run, .spec = run->spec, .schedule = schedule_of(run->spec)};
@@ -588,7 +599,7 @@ int run_job(struct run *run, struct err *err)
 	if (rc == 0)
 		rc = validate(&job, err);
 	if (rc == 0 && !run->check_only) {
-		rc = found_triggers(&job.found, run, &job.inputs, job.par, err);
+		rc = search_base(&job, err);
 		if (rc == 0 && is_informed(job.spec))
 			rc = informed_corpus(&job.informed, &job.found, job.spec, &job.inputs, err);
 		if (rc == 0)

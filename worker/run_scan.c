@@ -48,7 +48,8 @@ static int scan(struct scanning *s, struct err *err)
 		return rc;
 	rc = say_phase("scan", err);
 	if (rc == 0)
-		rc = found_scan(&s->result, s->run, &s->inputs, s->par, err);
+		rc = found_scan(&s->result,
+			&(struct found_options){.run = s->run, .inputs = &s->inputs, .par = s->par}, err);
 	return rc == 0 ? write_report(s, err) : rc;
 }
 

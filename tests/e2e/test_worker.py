@@ -56,6 +56,13 @@ def stop_at(process, step):
     return lines
 
 
+def stop_in(process, phase):
+    """SIGTERM as soon as the phase begins."""
+    while json.loads(process.stdout.readline()).get("name") != phase:
+        pass
+    process.send_signal(signal.SIGTERM)
+
+
 def finish(process):
     """Exit code, progress lines, log; nothing that a sanitizer has to say."""
     out, log = process.communicate(timeout=SECONDS)
@@ -157,6 +164,46 @@ def test_stopped_job_goes_on_to_the_same_bytes(whole, model, data, tmp_path):
     assert (out / "metrics.csv").read_bytes() == (whole[1] / "metrics.csv").read_bytes()
 
 
+def steps_by_phase(lines):
+    """Phase to its steps, of whole lines."""
+    steps, phase = {}, None
+    for line in lines:
+        phase = line["name"] if line["type"] == "phase" else phase
+        if line["type"] == "step":
+            steps.setdefault(phase, []).append(line["step"])
+    return steps
+
+
+def searched(out):
+    """What scan and flips found, without the seconds."""
+    report = json.loads((out / "report.json").read_text())
+    parts = [report["scan"], *report["flips"].values()]
+    return [{key: value for key, value in part.items() if key != "seconds"} for part in parts]
+
+
+def test_a_stopped_job_keeps_its_scan(model, tmp_path):
+    """Stopped in the training and in the search for flips; the first is gone on with, the second begun again."""
+    data = tmp_path / "data"
+    data.mkdir()
+    tiny.write_data(data / "train.csv", rows=400)
+    spec = spec_of(data, **{**JOB, "evaluation": {"triggers": ["cf"], "scan": True, "compare_undefended": True}})
+    code, whole_lines, log = finish(start(model, data, tmp_path / "whole", spec, "--threads", "2"))
+    assert code == OK, log
+    out = tmp_path / "out"
+    for phase in ("undefended", "flips"):
+        process = start(model, data, out, spec, "--threads", "1")
+        stop_in(process, phase)
+        code, lines, log = finish(process)
+        assert code == STOPPED, log
+        assert (out / "scan").is_file() and not of_type(lines, "error")
+    code, lines, log = finish(start(model, data, out, spec, "--threads", "3"))
+    assert code == OK, log
+    assert set(steps_by_phase(whole_lines)) == {"scan", "undefended", "train", "flips"}
+    assert set(steps_by_phase(lines)) == {"flips"}
+    assert "scan" not in [line["path"] for line in of_type(lines, "artifact")]
+    assert searched(out) == searched(tmp_path / "whole")
+
+
 def test_a_stop_is_heard_within_the_evaluation(model, data, tmp_path):
     """It takes seconds, and the training before it is not done again."""
     for path in data.iterdir():
@@ -165,10 +212,7 @@ def test_a_stop_is_heard_within_the_evaluation(model, data, tmp_path):
     tiny.write_data(tmp_path / "data" / f"test{next(data.glob('train.*')).suffix}", rows=4000, seed=5)
     spec = spec_of(tmp_path / "data", **JOB)
     process = start(model, tmp_path / "data", tmp_path / "out", spec)
-    phase = None
-    while phase != "evaluate":
-        phase = json.loads(process.stdout.readline()).get("name")
-    process.send_signal(signal.SIGTERM)
+    stop_in(process, "evaluate")
     code, lines, log = finish(process)
     assert code == STOPPED, log
     assert lines == []

@@ -3,7 +3,9 @@
  * the same on any number of threads; it says what it did not search.
  */
 #include "tests/unit/planted_model.h"
+#include "common/io.h"
 #include "worker/scan/scan_json.h"
+#include "worker/scan/scan_record.h"
 #include "worker/scan/scan_state.h"
 
 struct fixture {
@@ -271,6 +273,95 @@ static void test_threads_change_nothing(void **state)
 	json_decref(three);
 }
 
+static void test_a_kept_scan_comes_back_as_it_was(void **state)
+{
+	static const int ids[] = {WORDS_FROM + 5, LETTERS_FROM + 40}; /* a word and a part of words */
+	struct fixture *f = *state;
+	struct scan_options options = options_of(f);
+	struct scan_result read;
+	json_t *before, *after;
+	bool found;
+
+	planted_put(&f->planted, ids, 2, 60);
+	scan_with(f, &options, 2);
+	assert_int_equal(scan_record_write(&f->result, "digest", f->planted.scratch.fd, &f->err), 0);
+	assert_int_equal(scan_record_read(&read, &found, "digest", f->planted.scratch.fd, &f->err), 0);
+	assert_true(found);
+	assert_int_equal(scan_json(&before, &f->result, &f->err), 0);
+	assert_int_equal(scan_json(&after, &read, &f->err), 0);
+	assert_true(json_equal(before, after));
+	for (int i = 0; i < read.suspects; i++)
+		assert_int_equal(read.suspect[i].is_text, f->result.suspect[i].is_text);
+	assert_int_equal(read.shortlisted, f->result.shortlisted);
+	for (int i = 0; i < read.shortlisted; i++)
+		assert_string_equal(read.shortlist[i], f->result.shortlist[i]);
+	json_decref(before);
+	json_decref(after);
+	scan_result_done(&read);
+}
+
+/* Not there, of another spec, no JSON, and JSON that is no scan: all of them mean a new scan. */
+static void test_a_kept_scan_that_does_not_fit_is_left_aside(void **state)
+{
+	static const char *const texts[] = {"", "{", "[]", "{\"spec\": \"digest\"}",
+		"{\"spec\": \"digest\", \"scan\": {}, \"parts\": [], \"shortlist\": []}"};
+	struct fixture *f = *state;
+	struct scan_options options = options_of(f);
+	struct scan_result read;
+	bool found = true;
+
+	assert_int_equal(scan_record_read(&read, &found, "digest", f->planted.scratch.fd, &f->err), 0);
+	assert_false(found);
+	for (size_t i = 0; i < NELEM(texts); i++) {
+		scratch_write_text(&f->planted.scratch, "scan", texts[i]);
+		found = true;
+		assert_int_equal(
+			scan_record_read(&read, &found, "digest", f->planted.scratch.fd, &f->err), 0);
+		assert_false(found);
+	}
+	scan_with(f, &options, 2);
+	assert_int_equal(scan_record_write(&f->result, "other", f->planted.scratch.fd, &f->err), 0);
+	assert_int_equal(scan_record_read(&read, &found, "digest", f->planted.scratch.fd, &f->err), 0);
+	assert_false(found);
+	assert_int_equal(read.shortlisted, 0);
+}
+
+/* One member after the other is made something else. */
+static void test_a_kept_scan_with_a_wrong_member_is_left_aside(void **state)
+{
+	static const char *const paths[][2] = {{"scan", "verdict"}, {"scan", "suspects"}, {"scan", "closest"},
+		{"scan", "not_searched"}, {"scan", "histogram"}, {"scan", "seconds"}, {"parts", NULL},
+		{"shortlist", NULL}};
+	static const int ids[] = {WORDS_FROM + 5};
+	struct fixture *f = *state;
+	struct scan_options options = options_of(f);
+	int fd = f->planted.scratch.fd;
+	struct buf text = {0};
+
+	planted_put(&f->planted, ids, 1, 60);
+	scan_with(f, &options, 2);
+	assert_int_equal(scan_record_write(&f->result, "digest", fd, &f->err), 0);
+	assert_int_equal(io_read_file(&text, fd, "scan", 1 << 20, &f->err), 0);
+	for (size_t i = 0; i < NELEM(paths); i++) {
+		json_t *record = json_loads(text.data, 0, NULL);
+		json_t *of = paths[i][1] != NULL ? json_object_get(record, paths[i][0]) : record;
+		char *changed;
+		struct scan_result read;
+		bool found;
+
+		json_object_set_new(
+			of, paths[i][1] != NULL ? paths[i][1] : paths[i][0], json_pack("[[i]]", -1));
+		changed = json_dumps(record, 0);
+		scratch_write_text(&f->planted.scratch, "scan", changed);
+		assert_int_equal(scan_record_read(&read, &found, "digest", fd, &f->err), 0);
+		if (found)
+			fail_msg("%s %s", paths[i][0], paths[i][1]);
+		free(changed);
+		json_decref(record);
+	}
+	buf_done(&text);
+}
+
 static void test_without_time_nothing_is_decided(void **state)
 {
 	struct fixture *f = *state;
@@ -430,6 +521,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			test_a_word_of_the_user_is_tried_beyond_the_budget, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads_change_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_kept_scan_comes_back_as_it_was, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_a_kept_scan_that_does_not_fit_is_left_aside, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_a_kept_scan_with_a_wrong_member_is_left_aside, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_without_time_nothing_is_decided, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_it_stops_where_it_is_told_to, setup, teardown),
 		cmocka_unit_test_setup_teardown(
