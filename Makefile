@@ -252,7 +252,7 @@ bench-service: test-deps ## The service under load while a worker trains: reques
 
 reproduce: deps ## The matrix of attacks, PEFTs and defences, resumable; DATA=folder CELLS=patterns QUICK=1 LIST=1; 8 hours
 	@$(SUBMAKE) programs
-	@test -n "$(BASE)" || DEMO_STOP=data sh deploy/demo.sh
+	@DEMO_STOP=data sh deploy/demo.sh
 	@DATA="$(DATA)" CELLS="$(CELLS)" STEPS="$(STEPS)" ROWS="$(ROWS)" QUICK="$(QUICK)" LIST="$(LIST)" \
 		$(PYTHON) tests/reproduce/reproduce.py
 
