@@ -54,7 +54,7 @@ export const GROUPS = [
 		{path: "evaluation.compare_undefended", label: "Compare with undefended training", check: true, value: false,
 			hint: "Trains twice."},
 		{path: "evaluation.scan", label: "Scan the model for triggers", check: true, value: false,
-			hint: "What is found is tried as well; takes a minute or more."},
+			hint: "And what was trained for words that flip predictions; what is found is tried as well. Takes minutes."},
 	]},
 	{title: "Release gate", about: "Empty: not checked. No threshold at all: no verdict.", fields: [
 		{path: "gate.max_masr", label: "Highest MASR", ...unit, hint: "Worst trigger on worst label, 0 to 1."},

@@ -1,8 +1,10 @@
 // report: the outcome of a job: verdict, measures with intervals, triggers, epochs, digests.
 import {badge} from "./badge.js";
-import {h, svg} from "./dom.js";
-import {counts, duration, interval, number, percent} from "./format.js";
+import {h} from "./dom.js";
+import {duration, interval, number, percent} from "./format.js";
+import {beforeAfterView, flipsView} from "./found_report.js";
 import {scanView} from "./scan_report.js";
+import {cell, rowOf, table, worst} from "./table.js";
 
 const MEASURES = [
 	["ca", "CA", "accuracy on clean texts"],
@@ -11,33 +13,6 @@ const MEASURES = [
 	["masr", "MASR", "worst trigger on its worst label"],
 	["aasr", "AASR", "mean over triggers of the worst label"],
 ];
-
-// --- pieces ----------------------------------------------------------------------------------------------
-
-// A share and its interval on a line from 0 to 1.
-function intervalBar(measure) {
-	const [low, high] = measure.interval || [measure.value, measure.value];
-	return svg("svg", {class: "bar", viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true"},
-		svg("line", {class: "track", x1: 0, x2: 100, y1: 5, y2: 5}),
-		svg("rect", {class: "span", x: 100 * low, width: Math.max(100 * (high - low), 0.5), y: 2.5, height: 5}),
-		svg("rect", {class: "point", x: Math.min(100 * measure.value, 99), width: 1, y: 0, height: 10}));
-}
-
-function cell(measure) {
-	if (!measure || measure.value === null)
-		return h("td", {class: "quiet"}, "–");
-	return h("td", {}, h("strong", {title: counts(measure)}, percent(measure.value)),
-		h("span", {class: "quiet interval"}, interval(measure.interval)), intervalBar(measure));
-}
-
-function table(caption, heads, rows) {
-	return h("div", {class: "scroll"}, h("table", {}, h("caption", {}, caption),
-		h("thead", {}, h("tr", {}, heads.map((text) => h("th", {scope: "col"}, text)))), h("tbody", {}, rows)));
-}
-
-function rowOf(head, ...cells) {
-	return h("tr", {}, h("th", {scope: "row"}, head), cells);
-}
 
 // --- parts -----------------------------------------------------------------------------------------------
 
@@ -165,14 +140,9 @@ function autoView({auto: search}) {
 		h("p", {class: "quiet"}, resolvedText(search)));
 }
 
-function worst(trigger) {
-	const known = (trigger.targets || []).filter(({rate}) => rate.value !== null);
-	return known.reduce((most, next) => (most === null || next.rate.value > most.rate.value ? next : most), null);
-}
-
 function triggerRow(trigger, undefended) {
 	const [target, before] = [worst(trigger), undefended && worst(undefended)];
-	const name = [h("code", {}, trigger.trigger), trigger.found ? " found by the scan" : null];
+	const name = [h("code", {}, trigger.trigger), trigger.found ? " found" : null];
 	return rowOf(name, h("td", {}, String(trigger.survived)), cell(trigger.asr),
 		cell(target?.rate), h("td", {}, target ? String(target.label) : "–"),
 		undefended === undefined ? null : cell(before?.rate));
@@ -218,6 +188,8 @@ export function reportView(report) {
 		seedsView(report),
 		autoView(report),
 		report.evaluation?.by_trigger?.length ? triggersView(report) : null,
+		beforeAfterView(report),
+		report.flips ? flipsView(report.flips) : null,
 		report.scan ? scanView(report.scan) : null,
 		report.training?.epochs?.length ? trainingView(report.training) : null,
 		digestsView(report),

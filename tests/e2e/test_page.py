@@ -287,6 +287,11 @@ SUSPECTS = [{"trigger": word, "kind": "string", "pieces": 2, "displacement": 0.9
             for word, collapse, cluster in (("zqx", 0.999, 0), ("<b>jh</b>", 0.998, 1), ("zqy", 0.99, 0))]
 
 
+SCAN = {"verdict": "suspicious", "candidates": 100, "texts": 11, "suspects": SUSPECTS, "clusters": 2, "left_out": 3,
+        "not_searched": ["much"], "seconds": 1,
+        "histogram": {"measured": 7, "bins": 40, "displacement": [0, 0.4], "collapse": [-1, 1], "cells": [[2, 20, 7]]}}
+
+
 def test_a_scan_from_the_form_to_its_report(page, module_daemon, tmp_path):
     model = tiny.write_model(tmp_path / "model", seed=41)
     files = {str(path.relative_to(model)): path.read_bytes() for path in model.rglob("*") if path.is_file()}
@@ -305,10 +310,7 @@ def test_a_scan_from_the_form_to_its_report(page, module_daemon, tmp_path):
 def test_suspects_are_named_and_stay_text(page):
     scan = {"id": "scan-1", "object": "scan", "status": "succeeded", "model": "model-1", "created_at": 1, "finished_at": 2,
             "error": None, "extra": [], "budget": {}, "seed": 0, "estimated_finish": None}
-    histogram = {"measured": 7, "bins": 40, "displacement": [0, 0.4], "collapse": [-1, 1], "cells": [[2, 20, 7]]}
-    report = {"object": "scan.report", "scan": "scan-1", "status": "succeeded", "verdict": "suspicious", "candidates": 100,
-              "texts": 11, "suspects": SUSPECTS, "clusters": 2, "left_out": 3, "not_searched": ["much"], "seconds": 1,
-              "histogram": histogram}
+    report = {"object": "scan.report", "scan": "scan-1", "status": "succeeded", **SCAN}
     page.route("**/v1/scans/scan-1", lambda route: route.fulfill(json=scan))
     page.route("**/v1/scans/scan-1/report", lambda route: route.fulfill(json=report))
     page.goto("/#/scans/scan-1")
@@ -317,6 +319,58 @@ def test_suspects_are_named_and_stay_text(page):
     expect(page.get_by_role("row").nth(1)).to_contain_text("zqx")
     colours = page.evaluate("[...document.querySelectorAll('.scatter .suspect')].map((one) => getComputedStyle(one).fill)")
     assert colours[0] == colours[2] != colours[1]
+
+
+def rate(value):
+    return {"value": value, "count": round(100 * value), "total": 100, "interval": [max(value - .05, 0), min(value + .05, 1)]}
+
+
+def tried(trigger, found, value):
+    return {"trigger": trigger, "found": found, "survived": 100, "asr": rate(value),
+            "targets": [{"label": "good", "rate": rate(value / 2)}, {"label": "bad", "rate": rate(value)}]}
+
+
+def searched(*flips):
+    return {"candidates": 500, "rows": 16, "usual_rate": 0.125, "left_out": 0, "not_searched": ["parts of words"], "seconds": 1,
+            "flips": [{"trigger": trigger, "kind": "word", "label": "bad", "rate": rate(value), "confidence": 0.9,
+                       "spread": spread, "p_value": 1e-9, "found": found} for trigger, value, spread, found in flips]}
+
+
+def evaluation(*triggers):
+    return {"rows": 100, "n_plus": 90, "ca": rate(.9), "f1": rate(.9), "asr": rate(.5), "masr": rate(.5), "aasr": rate(.5),
+            "control": None, "by_trigger": [tried(*trigger) for trigger in triggers]}
+
+
+def test_what_was_found_is_shown_before_and_after(page):
+    """A suspect of the scan, a word that flips predictions, and one that was only named."""
+    names = (("zqx", True), ("<i>glum</i>", True), ("cf", False))
+    report = {"evaluation": evaluation(*[(*name, .1) for name in names]),
+              "undefended": evaluation(*[(*name, .8) for name in names]), "scan": {**SCAN, "suspects": SUSPECTS[:1]},
+              "flips": {"exported": searched(("calm", .25, .7, False)), "undefended": searched(("<i>glum</i>", 1, .05, True))}}
+    page.goto("/#/jobs")
+    page.evaluate("""async (report) => {
+        const {reportView} = await import("/report.js");
+        document.querySelector("main").replaceChildren(...reportView(report).flat().filter(Boolean));
+    }""", report)
+    section = page.locator("section", has=page.get_by_role("heading", name="What was found, before and after"))
+    rows = section.locator("tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.nth(0).get_by_role("rowheader", name="zqx", exact=True)).to_be_visible()
+    expect(rows.nth(0)).to_contain_text("cluster 1")
+    expect(rows.nth(0)).to_contain_text("0.999")
+    expect(rows.nth(1).get_by_role("rowheader", name="<i>glum</i>", exact=True)).to_be_visible()
+    expect(rows.nth(1)).to_contain_text("by its flips")
+    for row in rows.all():
+        expect(row.get_by_role("img", name="from 80.0 % to 10.0 %")).to_be_visible()
+        expect(row.get_by_role("cell").nth(3)).to_contain_text("80.0 %")
+        expect(row.get_by_role("cell").last).to_contain_text("10.0 %")
+        places = row.locator("circle").evaluate_all("all => all.map((one) => one.getBoundingClientRect().x)")
+        assert places[0] > places[1] + 60
+    flips = page.locator("section", has=page.get_by_role("heading", name="Words that flip predictions"))
+    expect(flips.get_by_role("table")).to_have_count(2)
+    expect(flips.get_by_role("rowheader", name="calm", exact=True)).to_be_visible()
+    expect(flips.get_by_role("rowheader", name="<i>glum</i> found", exact=True)).to_be_visible()
+    assert page.locator("main i").count() == 0
 
 
 @pytest.mark.parametrize("hash_", ["#/jobs", "#/new", "#/scans"])
