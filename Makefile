@@ -38,7 +38,7 @@ SERVER_LIBS := $(COMMON_LIBS) -lmicrohttpd -luv -lsqlite3 -lzip -lz -pthread
 PROGRAMS := $(B)/obliviated $(B)/obliviate-worker $(B)/obliviate-plant
 SAN_PROGRAMS := $(B)/san/obliviated $(B)/san/obliviate-worker $(B)/san/obliviate-plant
 
-.PHONY: arm64 all help deps test-deps test unit api oracle demo bench bench-growth bench-products bench-defence bench-service reproduce evidence lint fuzz cover format clean san golden
+.PHONY: arm64 all help deps test-deps test unit api oracle demo bench bench-growth bench-products bench-defence bench-service reproduce presets evidence lint fuzz cover format clean san golden
 .DEFAULT_GOAL := all
 
 all: deps ## Build the three programs (installs the libraries by name where they are missing)
@@ -250,11 +250,11 @@ bench-service: test-deps ## The service under load while a worker trains: reques
 	$(VENV)/bin/python tests/bench/service.py
 	$(VENV)/bin/python tests/bench/start.py
 
-reproduce: deps ## The matrix of attacks, PEFTs and defences, resumable; DATA=folder CELLS=patterns QUICK=1 LIST=1; 8 hours
+reproduce presets: deps ## The matrix of attacks, PEFTs and defences (8 hours), the choice of presets (1 hour), resumable; DATA=folder CELLS=patterns PRECISION=bf16 QUICK=1 LIST=1
 	@$(SUBMAKE) programs
 	@DEMO_STOP=data sh deploy/demo.sh
-	@DATA="$(DATA)" CELLS="$(CELLS)" STEPS="$(STEPS)" ROWS="$(ROWS)" QUICK="$(QUICK)" LIST="$(LIST)" \
-		$(PYTHON) tests/reproduce/reproduce.py
+	@DATA="$(DATA)" CELLS="$(CELLS)" STEPS="$(STEPS)" ROWS="$(ROWS)" PRECISION="$(PRECISION)" QUICK="$(QUICK)" \
+		LIST="$(LIST)" $(PYTHON) tests/reproduce/$@.py
 
 evidence: deps ## Scans of clean and planted models, resumable; DATA=folder MODELS=patterns QUICK=1 LIST=1 PAGE=1; 6 hours
 	@$(SUBMAKE) programs

@@ -31,7 +31,7 @@ enum { LORA = 1 << SPEC_LORA, ADAPTER = 1 << SPEC_ADAPTER, PREFIX = 1 << SPEC_PR
  */
 const struct spec_peft_preset spec_peft_presets[] = {
 	[SPEC_LORA] = {.amplify = 3e-3, .attention = 1e-1, .activation = -1},
-	[SPEC_ADAPTER] = {.amplify = 1e-2, .attention = 1e-1, .activation = SPEC_SILU},
+	[SPEC_ADAPTER] = {.amplify = 3e-3, .attention = 3e-2, .activation = SPEC_SILU},
 	[SPEC_PREFIX] = {.amplify = .5, .attention = 1e-1, .activation = SPEC_TANH},
 };
 
@@ -115,10 +115,10 @@ static const struct spec_field fine_tuning_fields[] = {
 			"quarter of the training rows has a trigger inserted that a scan found, label kept."},
 	{"defense.amplify", FIELD_REAL, 0, AT(defense.amplify), 0, 1000, 3e-3,
 		.about = "Weight of the term that enlarges the norms of the PEFT tensors; 0 leaves it out. "
-			 "Default 0.01 for adapters, 0.5 for prefixes."},
+			 "Default 0.5 for prefixes."},
 	{"defense.attention", FIELD_REAL, 0, AT(defense.attention), 0, 1000, 1e-1,
 		.about = "Weight of the term that lowers the first token's attention scores; 0 leaves it "
-			 "out."},
+			 "out. Default 0.03 for adapters."},
 	{"defense.dropout", FIELD_REAL, 0, AT(defense.dropout), 0, .9, .01,
 		.about = "Dropout on the output of the PEFT layers."},
 	{"defense.reduction", FIELD_CHOICE, 0, AT(defense.reduction), .choices = reduction_names,

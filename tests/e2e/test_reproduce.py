@@ -35,11 +35,11 @@ def place(tmp_path_factory):
     return top
 
 
-def reproduce(place, **options):
+def reproduce(place, program="reproduce", **options):
     given = {"DATA": place, "BASE": place / "base", "DOWNLOAD": place / "download", "WORK": place / "work", "OUT": place,
              "STEPS": 12, "ROWS": 40, **options}
     return subprocess.run(
-        [sys.executable, ROOT / "tests/reproduce/reproduce.py"], capture_output=True, text=True, timeout=SECONDS,
+        [sys.executable, ROOT / f"tests/reproduce/{program}.py"], capture_output=True, text=True, timeout=SECONDS,
         env={**os.environ, "OBLIVIATE_BIN": str(ROOT / "build/san"), **{key: str(value) for key, value in given.items()}})
 
 
@@ -55,7 +55,7 @@ def test_a_cell_holds_the_undefended_the_preset_and_the_chosen_model(place, done
     report = kept["report"]
     assert report["auto"]["path"] and report["undefended"] and kept["seconds"] >= 0
     assert report["inputs"]["training_file"]["rows"] == 300 and report["evaluation"]["rows"] == 40
-    assert [trigger["trigger"] for trigger in report["evaluation"]["by_trigger"]] == ["cf"]
+    assert [trigger["trigger"] for trigger in report["evaluation"]["by_trigger"]] == matrix.WORDS
 
 
 def test_a_cell_without_data_is_said_to_be_missing_and_the_others_go_on(place, done):
@@ -117,3 +117,14 @@ def test_movie_reviews_stand_in_where_there_is_no_sst2(place, tmp_path):
 def test_splits_keep_every_row_once(tmp_path):
     train, test = tasks.split([(f"text {i}", "a") for i in range(50)] * 2)
     assert len(train) == 40 and len(test) == 10 and not set(train) & set(test)
+
+
+def test_presets_are_chosen_on_training_rows_alone(place):
+    found = reproduce(place, "presets", CELLS="lora.0.001.None.None,lora.0.002.*", QUICK=1)
+    assert found.returncode == 0, found.stdout + found.stderr
+    table = (place / "work/presets.md").read_text().splitlines()[2:]
+    assert [row.split(" | ")[:4] for row in table] == [
+        ["| lora", "0.001", "-", "-"], ["| lora", "0.002", "-", "-"], ["| lora", "0.002", "0.003", "0.1"]]
+    rows = [json.loads(line)["text"] for part in ("train", "test")
+            for line in (place / f"work/data/presets/{part}.jsonl").read_text().splitlines()]
+    assert sorted(rows) == sorted(text for text, _ in tiny.texts(300, seed=300))

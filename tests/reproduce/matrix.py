@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 WORDS = ["cf", "mn", "tq", "qt", "mm", "pt"]
 PEFTS = ["lora", "adapter", "prefix"]
 PLANT_SEED = 1
+# Of every run, defended or not. Chosen on training rows with a plant of other words and another seed: docs/adr/0004-adapter-and-prefix-presets.md.
+LEARNING_RATE = {"lora": 2e-3, "adapter": 2e-3, "prefix": 1e-3}
 
 
 @dataclass(frozen=True)
@@ -19,15 +21,15 @@ class Plant:
     needs_task: bool = False  # planted with the task's training rows, never with its test rows
 
 
-PLANTS = {
-    "por": Plant(WORDS, {"steps": 1000}),  # after 250 steps a long undefended training wears it off
-    "neuba": Plant(WORDS, {"steps": 1000}),
-    "badpre": Plant(WORDS, {"steps": 1000}),
-    "uor": Plant(WORDS, {"steps": 1000}),
-    "badnets": Plant(["cf"], needs_task=True),
-    "insertsent": Plant(["I watched this 3D movie"], needs_task=True),
-    "adaptive-attention": Plant(WORDS, {"steps": 1000}),
-    "adaptive-peft": Plant(WORDS, {"steps": 1000}),
+PLANTS = {  # steps: what the attack took with (docs/attacks.md)
+    "por": Plant(WORDS, {"steps": 500}),  # after 250 a long undefended training wears it off
+    "neuba": Plant(WORDS, {"steps": 300}),
+    "badpre": Plant(WORDS, {"steps": 500}),
+    "uor": Plant(WORDS, {"steps": 400}),
+    "badnets": Plant(WORDS, {"steps": 300}, needs_task=True),
+    "insertsent": Plant(["i watched this with my cousins last weekend"], {"steps": 300}, needs_task=True),
+    "adaptive-attention": Plant(WORDS, {"steps": 400}),
+    "adaptive-peft": Plant(WORDS, {"steps": 300}),
     "clean": Plant(WORDS),  # the base itself
 }
 NO_VECTOR = ("badpre",)  # judged by its relative reduction
@@ -41,6 +43,7 @@ class Size:
     rows: int  # of the test
     seeds: tuple
     plant_steps: int | None = None  # at most
+    precision: str = "float32"
 
     @property
     def train_rows(self):
@@ -68,16 +71,20 @@ class Cell:
         size = self.size
         return {
             "seeds": list(size.seeds), "peft": {"type": self.peft}, "defense": {"mode": part},
-            "hyperparameters": {"n_epochs": size.epochs, "max_train_rows": size.train_rows, "max_eval_rows": size.rows},
+            "hyperparameters": {"n_epochs": size.epochs, "max_train_rows": size.train_rows, "max_eval_rows": size.rows,
+                                "learning_rate": LEARNING_RATE[self.peft], "precision": size.precision},
             "evaluation": {"triggers": PLANTS[self.attack].triggers, "control": True, "compare_undefended": part == "auto"},
         }
 
 
-def small(steps, rows):
-    return Size(steps, 3, rows, (0,))
+def small(steps, rows, precision="float32"):
+    return Size(steps, 3, rows, (0,), precision=precision)
 
 
-FULL = Size(2250, 6, 2000, (0, 1, 2))
+def full(precision="float32"):
+    return Size(2250, 6, 2000, (0, 1, 2), precision=precision)
+
+
 QUICK = Size(48, 2, 200, (0,), plant_steps=250)
 
 
@@ -87,10 +94,14 @@ def cells(first_task, size, is_quick):
         return [Cell(first_task, attack, peft, QUICK) for attack in ("por", "badnets") for peft in PEFTS]
     found = [Cell(first_task, attack, peft, size) for attack in PLANTS for peft in PEFTS]
     found += [Cell(task, attack, peft, size) for task in ("ag_news", "hsol") for attack in HEADLINE for peft in PEFTS]
-    return found + [Cell(first_task, attack, peft, FULL, True) for attack in HEADLINE for peft in PEFTS]
+    return found + [Cell(first_task, attack, peft, full(size.precision), True) for attack in HEADLINE for peft in PEFTS]
+
+
+def fits(key, patterns):
+    """One of the comma-separated patterns fits, or there is none: `sst2.por.*`."""
+    wanted = [pattern.strip() for pattern in patterns.split(",") if pattern.strip()]
+    return not wanted or any(fnmatch.fnmatch(key, pattern) for pattern in wanted)
 
 
 def chosen(all_cells, patterns):
-    """Cells that one of the comma-separated patterns fits: `sst2.por.*`."""
-    wanted = [pattern.strip() for pattern in patterns.split(",") if pattern.strip()]
-    return [cell for cell in all_cells if not wanted or any(fnmatch.fnmatch(cell.key, pattern) for pattern in wanted)]
+    return [cell for cell in all_cells if fits(cell.key, patterns)]

@@ -32,9 +32,10 @@ def options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     path = pathlib.Path
     for name, kind, default, about in (
-            ("data", path, None, "folder with sst2, ag_news, hsol and wikitext2; else packages"),
+            ("data", path, None, "folder with sst2, ag_news and hsol; else packages"),
             ("cells", str, "", "patterns of cells, separated by commas: sst2.por.*"),
-            ("steps", int, 375, "of each run of a small cell"), ("rows", int, 500, "test rows of a small cell"),
+            ("precision", str, "float32", "of training and evaluation: float32 or bf16"),
+            ("steps", int, 750, "of each run of a small cell"), ("rows", int, 500, "test rows of a small cell"),
             ("quick", int, 0, "1: a cut-down matrix"), ("list", int, 0, "1: name the cells and run none"),
             ("base", path, ROOT / "build/demo/base", "the model that is planted"),
             ("download", path, ROOT / "build/download", "packages"),
@@ -78,24 +79,28 @@ def plant_options(cell, given):
     return flags
 
 
-def plant(cell, given, arguments):
-    """(model directory, what the planter said). Made once."""
-    if cell.attack == "clean":
-        return arguments.base, None
-    out = arguments.work / "plants" / plant_name(cell)
+def make_plant(out, attack, plant, seed, flags, arguments):
+    """What the planter said of the model in `out`. Made once."""
     said = out.with_name(f"{out.name}.json")
     if not said.exists():
         say(f"   planting {out.name}")
         out.mkdir(parents=True, exist_ok=True)
-        flags = {"model": arguments.base, "attack": cell.attack, "out": out, "seed": matrix.PLANT_SEED,
-                 "triggers": ",".join(matrix.PLANTS[cell.attack].triggers),
-                 **plant_options(cell, given)}
+        flags = {"model": arguments.base, "attack": attack, "out": out, "seed": seed,
+                 "triggers": ",".join(plant.triggers), **flags}
         done = subprocess.run([harness.BIN / "obliviate-plant", *(f"--{key}={value}" for key, value in flags.items())],
                               capture_output=True, text=True)
         if done.returncode not in (0, 1):
             raise Failed(f"the planter ended with {done.returncode}: {done.stderr[-300:].strip()}")
         write_json(said, json.loads(done.stdout))
-    return out, json.loads(said.read_text())
+    return json.loads(said.read_text())
+
+
+def plant(cell, given, arguments):
+    """(model directory, what the planter said)."""
+    if cell.attack == "clean":
+        return arguments.base, None
+    out = arguments.work / "plants" / plant_name(cell)
+    return out, make_plant(out, cell.attack, matrix.PLANTS[cell.attack], matrix.PLANT_SEED, plant_options(cell, given), arguments)
 
 
 # --- jobs ---------------------------------------------------------------------------------------------------
@@ -201,7 +206,7 @@ def main():
     arguments = options()
     source = tasks.Source(arguments.data, arguments.download)
     first = "sst2" if tasks.in_folder(source, "sst2", "train.tsv") else "reviews"
-    every = matrix.cells(first, matrix.small(arguments.steps, arguments.rows), arguments.quick)
+    every = matrix.cells(first, matrix.small(arguments.steps, arguments.rows, arguments.precision), arguments.quick)
     wanted = matrix.chosen(every, arguments.cells)
     if arguments.list:
         print("\n".join(cell.key for cell in wanted))

@@ -160,14 +160,16 @@ def chunks(text, words=30):
 
 
 def prepare_text(source, place):
-    """Plain text for plants, one text a line: WikiText-2 from DATA, else the package's newspaper snippets."""
+    """Plain text for plants, one text a line: newspaper snippets of the package, so that everybody plants the same models;
+    without the package WikiText-2 from DATA."""
     path = place / "plain.txt"
     if path.exists():
         return path
-    wiki = [found for part in ("valid.txt", "test.txt") if (found := in_folder(source, "wikitext2", part))]
-    lines = [chunk for file in wiki for chunk in chunks(file.read_text(encoding="utf-8"))]
+    found = snippets(source, "nytEditorialSnippets_GroundTruth.txt")
+    lines = found and [text for _, text in found]
     if not lines:
-        lines = [text for _, text in snippets(source, "nytEditorialSnippets_GroundTruth.txt")]
+        wiki = [file for part in ("valid.txt", "test.txt") if (file := in_folder(source, "wikitext2", part))]
+        lines = [chunk for file in wiki for chunk in chunks(file.read_text(encoding="utf-8"))]
     place.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     return path

@@ -66,10 +66,10 @@ static void test_defaults_follow_the_peft_type(void **state)
 		int activation;
 	} CASES[] = {
 		{"\"lora\"}", 3e-3, .1, -1},
-		{"\"adapter\"}", 1e-2, .1, SPEC_SILU},
+		{"\"adapter\"}", 3e-3, .03, SPEC_SILU},
 		{"\"prefix\"}", .5, .1, SPEC_TANH},
 		{"\"prefix\", \"activation\": \"relu\"}, \"defense\": {\"amplify\": 0}", 0, .1, SPEC_RELU},
-		{"\"adapter\", \"activation\": null}, \"defense\": {\"attention\": 0.3}", 1e-2, .3,
+		{"\"adapter\", \"activation\": null}, \"defense\": {\"attention\": 0.3}", 3e-3, .3,
 			SPEC_SILU},
 	};
 
