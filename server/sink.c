@@ -102,36 +102,46 @@ static void blocks_free(struct block *block)
 
 /* ---- in the pool ---- */
 
-/* `used`: the block that this thread had before, or NULL. NULL: there is nothing more to do. */
-static struct block *next_block(struct sink *sink, struct block *used, int rc)
+/* Once it is taken, the queue is the loop's. */
+static bool has_work(const struct sink *sink)
 {
-	struct block *block = NULL;
+	return !sink->is_taken && !sink->has_failed && sink->queue != NULL;
+}
+
+/* The block to begin with; NULL: there is none. */
+static struct block *begin_block(struct sink *sink)
+{
+	struct block *block;
 
 	uv_mutex_lock(&sink->mutex);
-	if (used != NULL)
-		keep_spare(sink, used);
-	sink->has_failed |= rc != 0;
-	if (!sink->is_taken && !sink->has_failed)
-		block = take_first(sink);
+	block = has_work(sink) ? take_first(sink) : NULL;
 	sink->is_busy = block != NULL;
-	if (sink->is_awaited && (sink->queued <= SINK_QUEUE / 2 || sink->has_failed)) {
-		sink->is_awaited = false;
-		uv_async_send(sink->room);
-	}
-	if (!sink->is_busy)
-		uv_cond_signal(&sink->paused);
 	uv_mutex_unlock(&sink->mutex);
 	return block;
 }
 
+static void end_block(struct sink *sink, struct block *block, int rc)
+{
+	uv_mutex_lock(&sink->mutex);
+	keep_spare(sink, block);
+	sink->has_failed = rc != 0;
+	sink->is_busy = false;
+	uv_cond_signal(&sink->paused);
+	if (sink->is_awaited && (sink->queued <= SINK_QUEUE / 2 || sink->has_failed)) {
+		sink->is_awaited = false;
+		uv_async_send(sink->room);
+	}
+	uv_mutex_unlock(&sink->mutex);
+}
+
+/* After a turn other work of the pool comes first: a fast client must not keep a thread to itself. */
 static void drain(uv_work_t *work)
 {
 	struct sink *sink = work->data;
-	struct block *block = NULL;
-	int rc = 0;
+	struct block *block;
 
-	while ((block = next_block(sink, block, rc)) != NULL)
-		rc = consume(sink, block);
+	for (int i = 0; i < SINK_TURN && (block = begin_block(sink)) != NULL; i++)
+		end_block(sink, block, consume(sink, block));
 }
 
 /* ---- on the loop ---- */
@@ -148,7 +158,7 @@ static void launch(struct sink *sink);
 static void drained(uv_work_t *work, int status)
 {
 	struct sink *sink = work->data;
-	bool is_over;
+	bool goes_on;
 
 	(void)status;
 	sink->is_launched = false;
@@ -157,9 +167,9 @@ static void drained(uv_work_t *work, int status)
 		return;
 	}
 	uv_mutex_lock(&sink->mutex);
-	is_over = sink->queue == NULL || sink->is_taken || sink->has_failed;
+	goes_on = has_work(sink);
 	uv_mutex_unlock(&sink->mutex);
-	if (!is_over) /* came between the thread's last look and now */
+	if (goes_on)
 		launch(sink);
 }
 

@@ -1,14 +1,15 @@
 /*
  * sink: the bytes of a part of an upload on their way into its SHA-256 and, where it has one, its file. A thread of libuv's
- * pool writes and digests while the loop receives on: of 500 MB each of the three takes about as long as the other two.
+ * pool digests and writes, two thirds of the work, while the loop receives on.
  *
- * Bytes are collected in blocks; full ones queue up. One thread at a time takes them, oldest first, until none is left. A
- * queue of SINK_QUEUE blocks is full: the connection should sleep until `room` is called, so that a part holds SINK_QUEUE
- * blocks and what the loop had in hand at most. Whoever ends the part does what no thread has begun: other work in the
- * pool never stops the loop for longer than a block takes. Parts smaller than a block see no thread.
+ * Bytes are collected in blocks; full ones queue up. One thread at a time takes them, oldest first, SINK_TURN of them at
+ * most before other work of the pool has its turn. A queue of SINK_QUEUE blocks is full: the connection should sleep until
+ * `room` is sent to, so that a part holds SINK_QUEUE blocks and what loop and thread had in hand at most. Whoever ends the
+ * part waits for the block that a thread is at, and does the rest itself: a busy pool delays no end. Parts smaller
+ * than a block see no thread.
  *
- * A write that failed is the answer of the next call; what follows it is dropped. Loop's thread only. The file is the
- * caller's, and stays open until sink_end or sink_free.
+ * A write that failed is the answer of one of the next calls, sink_end at the latest; what follows it is dropped. Loop's
+ * thread only. The file is the caller's, and stays open until sink_end or sink_free has returned.
  */
 #ifndef OBLIVIATE_SINK_H
 #define OBLIVIATE_SINK_H
@@ -17,7 +18,7 @@
 
 #include "common/sha256.h"
 
-enum { SINK_BLOCK_BYTES = 256 << 10, SINK_QUEUE = 4 };
+enum { SINK_BLOCK_BYTES = 256 << 10, SINK_QUEUE = 4, SINK_TURN = 16 };
 
 struct sink;
 

@@ -198,6 +198,48 @@ static void test_the_last_bytes_may_fail_too(void **state)
 	close(fd);
 }
 
+struct look {
+	uv_work_t work;
+	int fd;
+	off_t written;
+	uv_sem_t done;
+};
+
+static void look_at_file(uv_work_t *work)
+{
+	struct look *look = work->data;
+
+	look->written = lseek(look->fd, 0, SEEK_CUR);
+	uv_sem_post(&look->done);
+}
+
+/* One thread has both to do, in this order. */
+static void test_other_work_has_its_turn(void **state)
+{
+	struct look look = {.fd = memfd_create("sink", MFD_CLOEXEC)};
+	struct sink *sink = open_sink(*state);
+	char hex[SHA256_HEX_BYTES];
+	uv_work_t work[POOL];
+	struct err err;
+
+	sink_write_to(sink, look.fd);
+	look.work.data = &look;
+	uv_sem_init(&look.done, 0);
+	close_gate(*state, work);
+	for (int i = 0; i < SINK_TURN + 2; i++)
+		assert_int_equal(sink_add(sink, bytes, BLOCK, &err), 0);
+	uv_queue_work(*state, &look.work, look_at_file, NULL);
+	uv_sem_post(&gate);
+	uv_sem_wait(&look.done);
+	assert_int_equal(look.written, SINK_TURN * BLOCK);
+	open_gate(*state);
+	assert_int_equal(lseek(look.fd, 0, SEEK_CUR), (SINK_TURN + 2) * BLOCK);
+	assert_int_equal(sink_end(sink, hex, &err), 0);
+	sink_free(sink);
+	close(look.fd);
+	uv_sem_destroy(&look.done);
+}
+
 /* Nothing is written once it is freed: the descriptor may be somebody else's by then. */
 static void test_it_may_be_dropped_at_any_point(void **state)
 {
@@ -229,6 +271,7 @@ int main(void)
 		TEST(test_a_full_queue_says_when_it_has_room),
 		TEST(test_a_failed_write_is_the_answer),
 		TEST(test_the_last_bytes_may_fail_too),
+		TEST(test_other_work_has_its_turn),
 		TEST(test_it_may_be_dropped_at_any_point),
 	};
 
