@@ -40,7 +40,7 @@ SHAPE = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, 
 WAIT_S = 120
 
 FULL = {"jobs": 100_000, "seconds": 10, "connections": 32, "lines": 100_000, "followers": 50, "rate": 100, "paced": 1000,
-        "file_mib": 500, "rounds": 3, "train_rows": 6000, "shape": SHAPE}
+        "file_mib": 500, "rounds": 5, "train_rows": 6000, "shape": SHAPE}
 QUICK = {"jobs": 1000, "seconds": 1, "connections": 8, "lines": 5000, "followers": 5, "rate": 50, "paced": 50,
          "file_mib": 8, "rounds": 1, "train_rows": 2000,
          "shape": {"hidden_size": 128, "num_hidden_layers": 4, "intermediate_size": 512}}
@@ -170,32 +170,42 @@ def curl(daemon, *arguments):
 
 
 def measure_file(daemon, job, directory, size):
-    """Upload and download beside what the machine can do: dd with fsync, SHA-256; in turns."""
+    """Upload and download beside what the machine can do: dd with fsync, SHA-256; in turns, status requests beside all of them.
+
+    Two more say what is the client's part: the download thrown away, and curl's copy of the file without a server.
+    """
     source, copy, back = directory / "large.jsonl", directory / "copy", directory / "back"
     bytes_ = size["file_mib"] * MIB
     with open(source, "wb") as file:
         for _ in range(size["file_mib"]):
             file.write(os.urandom(MIB))
         os.fsync(file.fileno())
-    took = {"dd": [], "sha256": [], "upload": [], "download": []}
-    latency = []
+    took = {name: [] for name in ("dd", "sha256", "curl_copy", "upload", "download", "download_discarded")}
+    latency, busy = [], []
     for _ in range(size["rounds"]):
-        took["dd"].append(seconds_of(["dd", f"if={source}", f"of={copy}", "bs=1M", "conv=fsync"])[0])
-        took["sha256"].append(seconds_of(["openssl", "dgst", "-sha256", source])[0])
+        with Meanwhile(daemon, job):
+            took["dd"].append(seconds_of(["dd", f"if={source}", f"of={copy}", "bs=1M", "conv=fsync"])[0])
+            took["sha256"].append(seconds_of(["openssl", "dgst", "-sha256", source])[0])
+            took["curl_copy"].append(seconds_of(["curl", "-sS", "-o", back, f"file://{source}"])[0])
+        copy.unlink()  # what is written next finds the memory that dd found: pages that were just given back
+        back.unlink()
         with Meanwhile(daemon, job) as meanwhile:
+            before = cpu_seconds(daemon)
             seconds, answer = curl(daemon, "-H", "Expect:", "-F", "purpose=fine-tune", "-F", f"file=@{source}", daemon.url + "/v1/files")
             took["upload"].append(seconds)
+            busy.append(cpu_seconds(daemon) - before)
             file = json.loads(answer)["id"]
             took["download"].append(curl(daemon, "-o", back, f"{daemon.url}/v1/files/{file}/content")[0])
+            took["download_discarded"].append(curl(daemon, "-o", "/dev/null", f"{daemon.url}/v1/files/{file}/content")[0])
         latency.append(meanwhile.result)
         assert subprocess.run(["cmp", source, back]).returncode == 0, "what came back is something else"
         daemon.delete(f"/v1/files/{file}")
-        copy.unlink()
         back.unlink()
     speed = {name: bytes_ / MIB / statistics.median(seconds) for name, seconds in took.items()}
     slower = min(speed["dd"], speed["sha256"])
     return {"mib_per_second": speed, "seconds": took, "upload_share": speed["upload"] / slower,
-            "download_share": speed["download"] / slower, "status": latency,
+            "download_share": speed["download"] / slower, "discarded_share": speed["download_discarded"] / slower,
+            "curl_copy_share": speed["curl_copy"] / slower, "upload_daemon_seconds": statistics.median(busy), "status": latency,
             "status_p99_ms": max(one["p99_ms"] for one in latency)}
 
 
@@ -266,7 +276,8 @@ def rows_of(r):
     yield row("events appended", r["append"]["per_second"], 20_000, "/s", False)
     yield row(f"status beside {r['streams']['followers']} event streams, 99th percentile", r["streams"]["status"]["p99_ms"], 10, "ms", True)
     yield row(f"upload of {r['size']['file_mib']} MiB over the slower of dd and SHA-256", file["upload_share"], 0.8, "", False)
-    yield row("download, likewise", file["download_share"], 0.8, "", False)
+    yield row("download into a file, likewise", file["download_share"], 0.8, "", False)
+    yield row("download, thrown away, likewise", file["discarded_share"], 0.8, "", False)
     yield row("status meanwhile, 99th percentile", file["status_p99_ms"], 20, "ms", True)
     yield row("peak memory of the daemon", r["peak_mib"], 64, "MiB", True)
 
@@ -317,6 +328,9 @@ def main():
     arguments.output.write_text(json.dumps(report, indent=2) + "\n")
     print(f"\n{report['processors']} processors, load {report['load']:.1f} before the run\n")
     print(markdown(report["rows"]))
+    seconds = {name: f"{statistics.median(took):.2f}" for name, took in report["file"]["seconds"].items()}
+    print(f"\nseconds for the large file, medians: {seconds}; the daemon's processor time for an upload: "
+          f"{report['file']['upload_daemon_seconds']:.2f} s")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,6 @@ def test_every_measurement_of_the_service_bench_comes_out(tmp_path):
                           capture_output=True, text=True, timeout=300, env={**os.environ, "OBLIVIATE_BIN": str(BIN), "PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "out.json").read_text())["rows"]
-    assert len(rows) == 10 and all(row["measured"] for row in rows)
+    assert len(rows) == 11 and all(row["measured"] for row in rows)
     assert done.stdout.count("| ") > 4 * len(rows)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.json"]
