@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "common/gate.h"
+#include "worker/eval/rate_json.h"
 #include "worker/scan/flips_json.h"
 #include "worker/scan/scan_json.h"
 
@@ -24,15 +25,6 @@ static json_t *string(const char *text)
 static json_t *interval(double low, double high)
 {
 	return json_pack("[o, o]", number(low), number(high));
-}
-
-static json_t *rate_json(const struct rate *rate)
-{
-	bool known = rate->total > 0;
-
-	return json_pack("{s:o, s:i, s:i, s:o}", "value", known ? number(rate->value) : json_null(), "count",
-		rate->count, "total", rate->total, "interval",
-		known ? interval(rate->low, rate->high) : json_null());
 }
 
 static json_t *measure_json(const struct measure *measure)

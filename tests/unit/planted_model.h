@@ -112,4 +112,13 @@ static inline void planted_done(struct planted *p)
 	numbers_free();
 }
 
+/* A scan_watch that stops the search at the call after *left others. */
+static inline int planted_refuse(void *arg, int64_t done, int64_t of, struct err *err)
+{
+	int *left = arg;
+
+	assert_true(done >= 1 && done <= of);
+	return (*left)-- > 0 ? 0 : err_set(err, ERR_STOPPED, NULL, "stopped");
+}
+
 #endif

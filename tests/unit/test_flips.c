@@ -286,14 +286,6 @@ static void test_a_model_that_is_never_right_is_not_searched(void **state)
 	assert_true(has_gap(f, "nothing was searched"));
 }
 
-static int refuse(void *arg, int64_t done, int64_t of, struct err *err)
-{
-	int *left = arg;
-
-	assert_true(done >= 1 && done <= of);
-	return (*left)-- > 0 ? 0 : err_set(err, ERR_STOPPED, NULL, "stopped");
-}
-
 /* Two blocks are the screen's, the others confirm's. */
 static void test_it_stops_where_it_is_told_to(void **state)
 {
@@ -303,7 +295,7 @@ static void test_it_stops_where_it_is_told_to(void **state)
 	for (int calls = 0; calls < 4; calls++) {
 		int left = calls;
 
-		options.watch = (struct scan_watch){refuse, &left};
+		options.watch = (struct scan_watch){planted_refuse, &left};
 		assert_int_equal(flips_run(&f->result, &options, &f->err), -ERR_STOPPED);
 		assert_int_equal(f->result.flips, 0);
 	}

@@ -373,14 +373,6 @@ static void test_without_time_nothing_is_decided(void **state)
 	assert_true(has_gap(f, "time was up"));
 }
 
-static int refuse(void *arg, int64_t done, int64_t of, struct err *err)
-{
-	int *left = arg;
-
-	assert_true(done >= 1 && done <= of);
-	return (*left)-- > 0 ? 0 : err_set(err, ERR_STOPPED, NULL, "stopped");
-}
-
 static void test_it_stops_where_it_is_told_to(void **state)
 {
 	struct fixture *f = *state;
@@ -389,7 +381,7 @@ static void test_it_stops_where_it_is_told_to(void **state)
 	for (int calls = 0; calls < 4; calls++) {
 		int left = calls;
 
-		options.watch = (struct scan_watch){refuse, &left};
+		options.watch = (struct scan_watch){planted_refuse, &left};
 		if (f->par == NULL)
 			scan_with(f,
 				&(struct scan_options){.tok = f->planted.tok,

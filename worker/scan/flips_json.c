@@ -1,10 +1,6 @@
 #include "worker/scan/flips_json.h"
 
-static json_t *rate_json(const struct rate *rate)
-{
-	return json_pack("{s:f, s:i, s:i, s:[f, f]}", "value", rate->value, "count", rate->count, "total",
-		rate->total, "interval", rate->low, rate->high);
-}
+#include "worker/eval/rate_json.h"
 
 static json_t *list_json(const struct flips_result *result, const struct labels *labels)
 {
