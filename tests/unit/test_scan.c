@@ -172,6 +172,22 @@ static void test_spread_tells_what_heavy_tails_hide(void **state)
 	calibration_done(&calibration);
 }
 
+/* What only contains the letter is counted, not listed. */
+static void test_what_contains_a_suspect_is_left_out(void **state)
+{
+	const int ids[] = {LETTERS_FROM + 'q' - 'a'};
+	struct fixture *f = *state;
+	struct scan_options options = options_of(f);
+
+	planted_put(&f->planted, ids, 1, 60);
+	scan_with(f, &options, 2);
+	assert_int_equal(f->result.verdict, SCAN_SUSPICIOUS);
+	assert_non_null(suspect(f, "q"));
+	for (int i = 0; i < f->result.suspects; i++)
+		assert_true(f->result.suspect[i].pieces == 1 || f->result.suspect[i].trigger[0] != 'q');
+	assert_true(f->result.left_out > 0);
+}
+
 static int add_reading(struct scan_state *s, const int32_t *ids, int n, float collapse, double log_p)
 {
 	int number = candidates_join(&s->list, "text", ids, n, NULL);
@@ -510,6 +526,7 @@ int main(void)
 			test_long_candidates_are_held_against_long_phrases, setup, teardown),
 		cmocka_unit_test(test_spread_tells_what_heavy_tails_hide),
 		cmocka_unit_test(test_a_part_covers_what_does_no_more_than_it),
+		cmocka_unit_test_setup_teardown(test_what_contains_a_suspect_is_left_out, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_a_word_of_the_user_is_tried_beyond_the_budget, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads_change_nothing, setup, teardown),

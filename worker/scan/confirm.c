@@ -24,11 +24,19 @@ struct confirmation {
 
 /* --- who -------------------------------------------------------------------------------------------- */
 
+/* What stands out; what does but has a part that does, which may yet fail; the rest. */
+static int turn_of(const struct reading *r)
+{
+	return scan_stands_out(r->log_p) ? r->is_covered : 2;
+}
+
 static int compare_readings(const void *a, const void *b, void *arg)
 {
 	const struct reading *reading = arg;
 	const struct reading *x = &reading[*(const int *)a], *y = &reading[*(const int *)b];
 
+	if (turn_of(x) != turn_of(y))
+		return turn_of(x) - turn_of(y);
 	if (x->log_p < y->log_p || x->log_p > y->log_p)
 		return x->log_p < y->log_p ? -1 : 1;
 	if (x->score.collapse < y->score.collapse || x->score.collapse > y->score.collapse)
@@ -44,11 +52,9 @@ static int choose(struct confirmation *c, struct scan_state *s, struct err *err)
 	if (number == NULL)
 		return err_nomem(err);
 	for (int i = 0; i < s->list.n; i++) {
-		bool stands_out = scan_stands_out(s->reading[i].log_p);
+		const struct reading *r = &s->reading[i];
 
-		s->result->left_out += s->reading[i].is_covered && stands_out;
-		if (s->reading[i].is_measured && !s->reading[i].is_covered &&
-			(stands_out || !s->result->is_late))
+		if (r->is_measured && (scan_stands_out(r->log_p) || (!r->is_covered && !s->result->is_late)))
 			number[n++] = i;
 	}
 	qsort_r(number, (size_t)n, sizeof(int), compare_readings, s->reading);
@@ -69,7 +75,7 @@ static int fill_shortlist(const struct confirmation *c, struct scan_state *s, st
 	if (out->shortlist == NULL)
 		return err_nomem(err);
 	for (int i = 0; i < c->n; i++) {
-		if (s->list.item[c->number[i]].kind == CANDIDATE_PIECE)
+		if (s->list.item[c->number[i]].kind == CANDIDATE_PIECE || s->reading[c->number[i]].is_covered)
 			continue;
 		out->shortlist[out->shortlisted] = strdup(candidate_text(&s->list, c->number[i]));
 		if (out->shortlist[out->shortlisted++] == NULL)
@@ -119,6 +125,41 @@ static void judge(struct confirmation *c, const struct scan_state *s)
 	}
 }
 
+static bool is_suspect(const struct confirmation *c, int which)
+{
+	return c->does_enough[which] && scan_stands_out(c->log_p[which]);
+}
+
+static bool contains(const struct candidates *list, int whole, int part)
+{
+	const int32_t *ids = candidate_ids(list, whole), *run = candidate_ids(list, part);
+	int n = list->item[whole].n, length = list->item[part].n;
+
+	for (int at = 0; length < n && at + length <= n; at++)
+		if (memcmp(ids + at, run, (size_t)length * sizeof(*ids)) == 0)
+			return true;
+	return false;
+}
+
+static bool is_explained(const struct confirmation *c, const struct scan_state *s, int which)
+{
+	for (int i = 0; i < c->n; i++)
+		if (is_suspect(c, i) && contains(&s->list, c->number[which], c->number[i]))
+			return true;
+	return false;
+}
+
+/* What was covered in screen stays so if one of its parts is a suspect here as well. */
+static void drop_explained(struct confirmation *c, struct scan_state *s)
+{
+	for (int i = 0; i < c->n; i++) {
+		if (!s->reading[c->number[i]].is_covered || !is_suspect(c, i) || !is_explained(c, s, i))
+			continue;
+		c->does_enough[i] = false;
+		s->result->left_out++;
+	}
+}
+
 static int compare_confirmed(const void *a, const void *b, void *arg)
 {
 	const struct confirmation *c = arg;
@@ -165,11 +206,6 @@ static void set_cluster(struct scan_result *out, const struct confirmation *c, i
 		}
 	}
 	out->suspect[at].cluster = out->clusters++;
-}
-
-static bool is_suspect(const struct confirmation *c, int which)
-{
-	return c->does_enough[which] && scan_stands_out(c->log_p[which]);
 }
 
 static int fill_closest(
@@ -229,6 +265,7 @@ static int confirm(struct confirmation *c, struct scan_state *s, struct err *err
 	if (rc != 0)
 		return rc;
 	judge(c, s);
+	drop_explained(c, s);
 	put_in_order(c);
 	rc = fill_closest(&s->result->closest, c, s, err);
 	return rc == 0 ? fill_suspects(c, s, err) : rc;
