@@ -336,7 +336,8 @@ static void test_an_empty_report_is_made_of_nulls(void **state)
 		" {\"model\": null, \"training_file\": null, \"validation_file\": null, \"test_file\": null,"
 		" \"spec_sha256\": null}, \"labels\": null, \"training\": null, \"evaluation\": null,"
 		" \"undefended\": null, \"ca_drop\": null, \"undefended_training\": null, \"seeds\": null,"
-		" \"summary\": null, \"auto\": null, \"scan\": null, \"flips\": null, \"gate\": null, \"artifacts\": [],"
+		" \"summary\": null, \"auto\": null, \"scan\": null, \"flips\": null, \"gate\": null, "
+		"\"artifacts\": [],"
 		" \"versions\": null}");
 	json_decref(out);
 }

@@ -141,7 +141,7 @@ static int usual_count(const struct confirmation *c, const struct flipper *f, in
 
 	for (int i = at; i < at + CONFIRM_BENIGN; i++)
 		words[c->turns.count[(size_t)i * (size_t)f->K + (size_t)l]]++;
-	while ((below += words[count]) <= USUAL * CONFIRM_BENIGN && count < FLIPS_CONFIRM_ROWS)
+	while (count < FLIPS_CONFIRM_ROWS && (below += words[count]) <= USUAL * CONFIRM_BENIGN)
 		count++;
 	return count;
 }

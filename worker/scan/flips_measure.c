@@ -66,7 +66,7 @@ static double log_odds(const real *logits, int K, int l)
 	for (int j = 0; j < K; j++)
 		if (j != l)
 			sum += exp((double)logits[j] - most);
-	return (double)logits[l] - most - log(sum);
+	return (double)logits[l] - most - log(fmax(sum, 1)); /* the largest alone is 1 */
 }
 
 /* What moves all labels of a text alike does not count. */
