@@ -150,10 +150,18 @@ def has_bf16():
     return subprocess.run([PROBE, "--has", "avx512bf16"], capture_output=True).returncode == 0
 
 
+def options_of(model, peft):
+    return PEFTS[peft](json.loads((Path(model) / "config.json").read_text())["hidden_size"])
+
+
 def job_of(model, peft):
     """The settings of a request, the PEFT's flat for the probe and as the keywords of the reference."""
-    options = PEFTS[peft](json.loads((Path(model) / "config.json").read_text())["hidden_size"])
+    options = options_of(model, peft)
     return {**JOB, "peft": peft, "peft_options": options, **options}
+
+
+def shape_of(model, labels, peft):
+    return limit.Shape.of(model, labels, peft, options_of(model, peft))
 
 
 def take_turns(programs, requests, arguments, work, what):
@@ -197,7 +205,7 @@ def rows_of(results, more):
 
 def measure_training(model, texts, arguments, work):
     rows, classes = tokenize(model, [text for text, _ in texts]), [label for _, label in texts]
-    shape = limit.Shape.of(model, max(classes) + 1, JOB["r"])
+    shape = shape_of(model, max(classes) + 1, arguments.peft)
     batches = shuffled(rows, JOB["batch"], random.Random(0))[:arguments.steps]
     lengths = [[len(rows[i]) for i in batch] for batch in batches]
     flop, found = limit.flop_per_token(shape, lengths), []
@@ -232,7 +240,7 @@ def measure_training(model, texts, arguments, work):
 
 def measure_evaluation(model, texts, arguments, work):
     rows = tokenize(model, with_triggers([text for text, _ in texts[:EVALUATED if model.name != BASE else EVALUATED // 8]]))
-    shape = limit.Shape.of(model, 2, JOB["r"])
+    shape = shape_of(model, 2, arguments.peft)
     flop = limit.forward_flop_per_token(shape, [[len(row) for row in rows[i:i + 64]] for i in range(0, len(rows), 64)])
     found = []
 
@@ -317,7 +325,7 @@ def main():
     parser.add_argument("--steps", type=int, help="of a run; 40 unless told, 8 for the large model")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--model", nargs="+", default=["minilm", BASE], help=f"minilm, {BASE} or directories")
-    parser.add_argument("--peft", choices=PEFTS, default="lora", help="the fractions of the limit are LoRA's")
+    parser.add_argument("--peft", choices=PEFTS, default="lora")
     parser.add_argument("--data", nargs="+", choices=sorted(DATA), default=available())
     parser.add_argument("--plots", type=Path, help="directory for the charts; none are drawn without it")
     parser.add_argument("--parts", nargs="+", default=["training", "evaluation", "memory"])

@@ -61,7 +61,7 @@ def grow(name, values, arguments, work):
             print(f"  {name} {values[i]:5} {speeds[i][-1]:8.0f} tokens/s", file=sys.stderr, flush=True)
     out = []
     for point, value, speed in zip(points, values, speeds):
-        shape = limit.Shape.of(model_of(point["width"], point["depth"], work), 2, bench.JOB["r"])
+        shape = bench.shape_of(model_of(point["width"], point["depth"], work), 2, "lora")
         flop = limit.flop_per_token(shape, [[point["length"]] * point["batch"]])
         rate = statistics.median(speed)
         out.append({name: value, "microseconds": 1e6 / rate, "gflops": flop * rate / 1e9, "mflop_per_token": flop / 1e6})
