@@ -6,9 +6,9 @@ set -eu
 build="gcc make pkg-config libc6-dev libmicrohttpd-dev libjansson-dev libsqlite3-dev
 	libuv1-dev libssl-dev libzip-dev zlib1g-dev libseccomp-dev"
 demo="curl jq python3 python3-venv python3-pip unzip"
-test="$demo libcmocka-dev libopenblas-dev chromium clang libclang-rt-14-dev wrk openssl"
+test="$demo libcmocka-dev libopenblas-dev chromium clang clang-format cppcheck libclang-rt-14-dev shellcheck wrk openssl"
 arm64="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
-lint="clang-format clang-tidy cppcheck shellcheck gcovr"
+lint="clang-tidy gcovr"
 
 want=""
 for group in "$@"; do

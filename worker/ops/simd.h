@@ -184,12 +184,10 @@ static inline real real_exp(real x)
 
 static inline vec vec_exp(vec x)
 {
-	vec y;
-
 #pragma omp simd
 	for (int i = 0; i < VL; i++)
-		y[i] = real_exp(x[i]);
-	return y;
+		x[i] = real_exp(x[i]);
+	return x;
 }
 
 /* --- transposition ------------------------------------------------------------------------------ */
