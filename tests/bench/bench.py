@@ -1,11 +1,12 @@
 """Speed, ours beside PyTorch's, in one run: the programs take turns, medians over the rounds.
 
     bench.py [--model minilm roberta-base-shape] [--data reviews sst2 ag_news] [--rounds N] [--steps N] [--threads N]
-             [--peft lora|adapter|prefix]
+             [--peft lora|adapter|prefix] [--programs PATTERN...] [--texts N]
 
 Per model and data: the PEFT (LoRA unless told) with the defence on, dropout on, batch 16, at most 128 tokens, in float32 and bf16, on one
 thread and on all, and without the defence, against PyTorch padded to the longest of a shuffled batch, in buckets sorted by length, and padded
-to 128; then a trigger evaluation (2,000 texts, each once clean and with six triggers); and for the large model the
+to 128; then a trigger evaluation (2,000 texts, each once clean and with six triggers); and torch.compile where a pattern
+names it (--programs '*compiled', '*float32'); and for the large model the
 peak memory of batches of 16 x 128. Data: the movie reviews always; sst2 and ag_news of OBLIVIATE_SHARED (or
 ../shared) where they lie. The ratio is ours over PyTorch's tokens per second, round by round, so that a machine that
 slows down slows both; so are the fractions of the limit (limit.py). Writes build/bench.json and prints tables.
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -48,7 +50,6 @@ BASE = models.ROBERTA_BASE.name
 WARM = 3
 MAX_ROWS = 6000
 TRIGGERS = ["cf", "mn", "tq", "qt", "mm", "pt"]
-EVALUATED = 2000
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,12 @@ class Program:
     share: float = 1.0  # of the steps: what is slow takes few
     single: bool = False  # one thread
     undefended: bool = False
+    compiled: bool = False  # by torch.compile
 
     @property
     def title(self):
-        return f"{self.name}, {self.way}" + (", 1 thread" if self.single else "") + (", undefended" if self.undefended else "")
+        marks = {"1 thread": self.single, "undefended": self.undefended, "compiled": self.compiled}
+        return ", ".join([self.name, self.way, *(mark for mark, is_set in marks.items() if is_set)])
 
 
 OURS, OURS_BF16 = Program("ours", "float32"), Program("ours", "bf16")
@@ -71,6 +74,7 @@ UNDEFENDED = {"amplify": 0, "attention": 0, "dropout": 0}
 TRAINERS = [OURS, Program("ours", "float32", undefended=True), OURS_BF16, Program("ours", "float32", single=True), Program("ours", "bf16", single=True),
             Program("pytorch", "longest", 0.5), Program("pytorch", "sorted", 0.5), Program("pytorch", "max", 0.15)]
 PREDICTORS = [OURS, OURS_BF16, Program("pytorch", "sorted"), Program("pytorch", "longest")]
+COMPILED = Program("pytorch", "sorted", 0.5, compiled=True)  # measured where it is asked for
 MEMORY = [OURS, OURS_BF16, Program("pytorch", "longest")]
 
 
@@ -138,7 +142,7 @@ def run(program, request, work):
         path.write_text(json.dumps(request if request.get("command") else training_request(request)))
         command = [PROBE, path]
     else:
-        path.write_text(json.dumps({**request, "batching": program.way}))
+        path.write_text(json.dumps({**request, "batching": program.way, "compile": program.compiled}))
         command = [sys.executable, str(TORCH), path]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     result = json.loads(done.stdout.splitlines()[-1])
@@ -167,6 +171,8 @@ def shape_of(model, labels, peft):
 def take_turns(programs, requests, arguments, work, what):
     """{program: [result of each round]}; requests(program, round) is what it gets."""
     programs = [p for p in programs if p.way != "bf16" or has_bf16()]
+    if arguments.programs:
+        programs = [p for p in [*programs, COMPILED] if any(fnmatch(p.title, pattern) for pattern in arguments.programs)]
     results = {program: [] for program in programs}
     for number in range(arguments.rounds):
         for program in programs:
@@ -239,7 +245,7 @@ def measure_training(model, texts, arguments, work):
 
 
 def measure_evaluation(model, texts, arguments, work):
-    rows = tokenize(model, with_triggers([text for text, _ in texts[:EVALUATED if model.name != BASE else EVALUATED // 8]]))
+    rows = tokenize(model, with_triggers([text for text, _ in texts[:arguments.texts if model.name != BASE else arguments.texts // 8]]))
     shape = shape_of(model, 2, arguments.peft)
     flop = limit.forward_flop_per_token(shape, [[len(row) for row in rows[i:i + 64]] for i in range(0, len(rows), 64)])
     found = []
@@ -326,6 +332,8 @@ def main():
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--model", nargs="+", default=["minilm", BASE], help=f"minilm, {BASE} or directories")
     parser.add_argument("--peft", choices=PEFTS, default="lora")
+    parser.add_argument("--programs", nargs="+", help="patterns of the titles of those that run, '*compiled' among them")
+    parser.add_argument("--texts", type=int, default=2000, help="of the evaluation; the large model takes an eighth")
     parser.add_argument("--data", nargs="+", choices=sorted(DATA), default=available())
     parser.add_argument("--plots", type=Path, help="directory for the charts; none are drawn without it")
     parser.add_argument("--parts", nargs="+", default=["training", "evaluation", "memory"])

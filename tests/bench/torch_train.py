@@ -9,7 +9,7 @@ one JSON line {seconds, cpu_seconds, tokens, steps, peak_rss_bytes}. Batching:
 
 Tokens are real ones; padding does not count, it costs. With "command": "predict" it classifies all rows once instead,
 without gradients, in batches of `batch` rows. "compile": true puts torch.compile on the encoder, one graph for all
-shapes; all shapes of the run are seen before the clock starts.
+shapes.
 """
 
 import json
