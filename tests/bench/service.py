@@ -169,6 +169,18 @@ def curl(daemon, *arguments):
     return seconds_of(["curl", "-sS", "--fail-with-body", *key, *arguments])
 
 
+def warm_memory(path, bytes_):
+    """Write and remove so much: what is written next finds pages that were just given back.
+
+    A machine may take idle memory from its guest (free page reporting); pages that are handed out for the first time after that cost
+    several times as much, and whoever came first after a pause would pay for everybody.
+    """
+    with open(path, "wb") as file:
+        for _ in range(bytes_ // MIB):
+            file.write(bytes(MIB))
+    path.unlink()
+
+
 def measure_file(daemon, job, directory, size):
     """Upload and download beside what the machine can do: dd with fsync, SHA-256; in turns, status requests beside all of them.
 
@@ -184,17 +196,21 @@ def measure_file(daemon, job, directory, size):
     latency, busy = [], []
     for _ in range(size["rounds"]):
         with Meanwhile(daemon, job):
+            warm_memory(copy, bytes_)
             took["dd"].append(seconds_of(["dd", f"if={source}", f"of={copy}", "bs=1M", "conv=fsync"])[0])
             took["sha256"].append(seconds_of(["openssl", "dgst", "-sha256", source])[0])
+            warm_memory(back, bytes_)
             took["curl_copy"].append(seconds_of(["curl", "-sS", "-o", back, f"file://{source}"])[0])
-        copy.unlink()  # what is written next finds the memory that dd found: pages that were just given back
+        copy.unlink()
         back.unlink()
+        warm_memory(copy, bytes_)
         with Meanwhile(daemon, job) as meanwhile:
             before = cpu_seconds(daemon)
             seconds, answer = curl(daemon, "-H", "Expect:", "-F", "purpose=fine-tune", "-F", f"file=@{source}", daemon.url + "/v1/files")
             took["upload"].append(seconds)
             busy.append(cpu_seconds(daemon) - before)
             file = json.loads(answer)["id"]
+            warm_memory(back, bytes_)
             took["download"].append(curl(daemon, "-o", back, f"{daemon.url}/v1/files/{file}/content")[0])
             took["download_discarded"].append(curl(daemon, "-o", "/dev/null", f"{daemon.url}/v1/files/{file}/content")[0])
         latency.append(meanwhile.result)
