@@ -55,6 +55,7 @@ def test_every_model_is_made_and_scanned(place, done):
     for model in models.QUICK:
         kept = json.loads((place / "work/results" / f"{model.key}.json").read_text())
         assert kept["report"]["verdict"] in ("clean", "suspicious", "undecided") and kept["processor_seconds"] > 0
+        assert len(kept["build"]) == 8
         assert (kept["made"] or {"attack": ""})["attack"] == model.maker
         assert str(place) not in json.dumps(kept)
     assert not list((place / "work/models").iterdir()), "models are removed"
@@ -146,6 +147,12 @@ def test_the_curve_ends_where_nothing_more_can_be_flagged():
     points = page.roc_points(MADE_UP)
     assert points[0] == (0, 0) and points[-1] == (pytest.approx(200 / 3), 100)  # in one clean model nothing did enough
     assert (0, pytest.approx(200 / 3)) in points
+
+
+def test_several_builds_are_told():
+    one, two = (page.Result(models.Model(""), build=name) for name in ("a", ""))
+    assert page.builds_text([one, one]) == ""
+    assert "2 by a, 1 by not recorded" in page.builds_text([one, one, two])
 
 
 def test_a_plant_that_did_not_take_counts_for_nothing(tmp_path):

@@ -4,6 +4,7 @@ when it was scanned, unless KEEP=1. Then the page of evidence is written.
 
 Every option may stand in the environment under its name in capitals."""
 import argparse
+import hashlib
 import json
 import os
 import pathlib
@@ -94,6 +95,11 @@ def make(model, source, arguments):
 # --- scanning -----------------------------------------------------------------------------------------------
 
 
+def build():
+    """Which worker it was: rules change between builds."""
+    return hashlib.sha256((BIN / "obliviate-worker").read_bytes()).hexdigest()[:8]
+
+
 def processor_seconds():
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
@@ -124,7 +130,7 @@ def run_model(model, source, arguments):
     if place.exists():
         return False
     directory, said = make(model, source, arguments)
-    write_json(place, {"made": said, **scan(directory, model, arguments)})
+    write_json(place, {"made": said, "build": build(), **scan(directory, model, arguments)})
     if directory != arguments.base and not arguments.keep:
         shutil.rmtree(directory)
     return True

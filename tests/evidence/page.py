@@ -1,5 +1,6 @@
 """docs/evidence.md and its plot from the scans that were made: rates beside their bars, thresholds chosen on even seeds and reported on
 odd ones, a table by attack, and whatever was missed or not run by name."""
+import collections
 import json
 import math
 import pathlib
@@ -26,9 +27,8 @@ build/obliviate-plant and build/obliviate-worker. tests/evidence/models.py has t
 - **told right**: suspicious when planted, clean when clean. **named**: the trigger itself is among the suspects. **touched**: it is, or a
   suspect is a part of it or has it as a part, by whole words or by pieces of a word.
 - **found** in tables of scores: `closest.log10_p` of the report, which is below -3 for a suspicious model.
-- The built-in thresholds (alpha of .001; a collapse of .75 or 2.5 times the usual displacement) were set while looking at nine models outside
-  this table's tuning: the base, one plant each of six attacks, and one fine-tuned on SST-2; those of the same recipe in the table
-  (seed 1) are marked \\* and are no independent evidence for them. The chosen threshold is from even seeds alone.
+- The scan's rules (three measures, their corrections, what covers what; alpha .001; a collapse of .75 or 2.5 times the usual displacement)
+  were made while looking at the models that are marked \\*: these are no independent evidence. The chosen threshold is from even seeds alone.
 - **processor s**: of both processors together; divide by two for the time on an idle machine.
 """
 
@@ -66,13 +66,14 @@ class Result:
     report: dict | None = None
     seconds: float = math.nan
     why: str = "not run"
+    build: str = ""
 
     @classmethod
     def load(cls, model, place):
         path, failed = place / f"{model.key}.json", place / f"{model.key}.failed"
         if path.exists():
             kept = json.loads(path.read_text())
-            return cls(model, kept["made"], kept["report"], kept["processor_seconds"], "")
+            return cls(model, kept["made"], kept["report"], kept["processor_seconds"], "", kept.get("build", ""))
         return cls(model, why=failed.read_text() if failed.exists() else "not run")
 
     @property
@@ -228,9 +229,16 @@ def model_row(r):
             triggers, score, f"{r.seconds:.0f}"]
 
 
+def builds_text(results):
+    counts = collections.Counter(r.build or "not recorded" for r in results)
+    if len(counts) < 2:
+        return ""
+    return "Scanned by several builds of the worker: " + ", ".join(f"{n} by {name}" for name, n in counts.items()) + ".\n\n"
+
+
 def models_section(results):
     done = [r for r in results if r.is_done]
-    return ("## Every model that was scanned\n\n"
+    return ("## Every model that was scanned\n\n" + builds_text(done)
             + table(("model", "is", "verdict", "named / touched", "score", "processor s"), [model_row(r) for r in done]) + "\n")
 
 
