@@ -508,6 +508,8 @@ static int settle_peft(struct parse *p)
 		spec->defense.amplify = preset->amplify;
 	if (!was_given(p, "defense.attention"))
 		spec->defense.attention = preset->attention;
+	if (!was_given(p, "defense.ramp"))
+		spec->defense.ramp = preset->ramp;
 	if (spec->peft.activation < 0)
 		spec->peft.activation = preset->activation;
 	return check_foreign(p);

@@ -96,6 +96,7 @@ struct spec {
 		bool present; /* false: `defense: null`, plain fine-tuning */
 		int mode;     /* enum spec_defense */
 		double amplify, attention;
+		double ramp; /* share of the steps over which both rise from 0 */
 		double dropout;
 		int reduction; /* enum spec_reduction */
 		double max_ca_drop;

@@ -24,18 +24,14 @@ static const struct spec_choice type_names[] = {{"scan", false}, {NULL, false}};
 
 enum { LORA = 1 << SPEC_LORA, ADAPTER = 1 << SPEC_ADAPTER, PREFIX = 1 << SPEC_PREFIX };
 
-/*
- * Weights of the two terms. LoRA's: docs/adr/0002. The others are starting points from single runs on a six-layer
- * model, not searched for: a prefix at attention .1 lost the task on one planted base (accuracy at chance, where .03
- * and .05 kept it), so look at the accuracy, or let mode auto choose.
- */
+/* Weights of the two terms and how long they rise, chosen on training rows: docs/adr/0004. */
 const struct spec_peft_preset spec_peft_presets[] = {
 	[SPEC_LORA] = {.amplify = 3e-3, .attention = 1e-1, .activation = -1},
 	[SPEC_ADAPTER] = {.amplify = 3e-3, .attention = 3e-2, .activation = SPEC_SILU},
-	[SPEC_PREFIX] = {.amplify = .5, .attention = 1e-1, .activation = SPEC_TANH},
+	[SPEC_PREFIX] = {.amplify = .1, .attention = 1e-1, .ramp = .5, .activation = SPEC_TANH},
 };
 
-/* The presets of amplify and attention here are LoRA's. */
+/* The presets of amplify, attention and ramp here are LoRA's. */
 static const struct spec_field fine_tuning_fields[] = {
 	{"model", FIELD_REF, FIELD_REQUIRED, AT(model),
 		.about = "The suspect base model, an id of /v1/models."},
@@ -115,10 +111,13 @@ static const struct spec_field fine_tuning_fields[] = {
 			"quarter of the training rows has a trigger inserted that a scan found, label kept."},
 	{"defense.amplify", FIELD_REAL, 0, AT(defense.amplify), 0, 1000, 3e-3,
 		.about = "Weight of the term that enlarges the norms of the PEFT tensors; 0 leaves it out. "
-			 "Default 0.5 for prefixes."},
+			 "Default 0.1 for prefixes."},
 	{"defense.attention", FIELD_REAL, 0, AT(defense.attention), 0, 1000, 1e-1,
 		.about = "Weight of the term that lowers the first token's attention scores; 0 leaves it "
 			 "out. Default 0.03 for adapters."},
+	{"defense.ramp", FIELD_REAL, 0, AT(defense.ramp), 0, 1, 0,
+		.about = "Share of the steps over which both weights rise evenly from 0. Default 0.5 for "
+			 "prefixes."},
 	{"defense.dropout", FIELD_REAL, 0, AT(defense.dropout), 0, .9, .01,
 		.about = "Dropout on the output of the PEFT layers."},
 	{"defense.reduction", FIELD_CHOICE, 0, AT(defense.reduction), .choices = reduction_names,

@@ -53,7 +53,7 @@ struct spec_field {
 
 /* What a PEFT type makes of settings that are not given. */
 struct spec_peft_preset {
-	double amplify, attention;
+	double amplify, attention, ramp;
 	int activation;
 };
 

@@ -290,6 +290,7 @@ static struct train_options train_options(const struct job *job)
 	if (is_defended(job)) {
 		o.amplify = s->defense.amplify * job->task.strength;
 		o.attention = s->defense.attention * job->task.strength;
+		o.ramp = s->defense.ramp;
 		o.attention_sum = s->defense.reduction == SPEC_SUM;
 	}
 	return o;

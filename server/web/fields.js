@@ -41,11 +41,13 @@ export const GROUPS = [
 			hint: "Auto finds the strongest multiple of the two weights that accuracy allows; trains five times. "
 				+ "Informed scans the model and trains with what it finds."},
 		{path: "defense.amplify", label: "Amplify", ...weight, value: 0.003,
-			presets: {lora: 0.003, adapter: 0.003, prefix: 0.5},
+			presets: {lora: 0.003, adapter: 0.003, prefix: 0.1},
 			hint: "Weight of the term that enlarges the adapter."},
 		{path: "defense.attention", label: "Attention", ...weight, value: 0.1,
 			presets: {lora: 0.1, adapter: 0.03, prefix: 0.1},
 			hint: "Weight of the term that calms the first token's attention."},
+		{path: "defense.ramp", label: "Rise", ...unit, value: 0, presets: {lora: 0, adapter: 0, prefix: 0.5},
+			hint: "Share of the steps over which both weights rise from 0."},
 		{path: "defense.max_ca_drop", label: "Accuracy to give up", ...unit, value: 0.01, hint: "Of strength auto."},
 	]},
 	{title: "Evaluation", fields: [

@@ -108,10 +108,11 @@ def test_the_form_asks_for_what_the_chosen_peft_has(page, inputs):
     page.get_by_label("Method", exact=True).select_option("adapter")
     expect(page.get_by_label("Rank", exact=True)).to_be_hidden()
     expect(page.get_by_label("Also a merged model")).to_be_hidden()
-    expect(amplify).to_have_value("0.01")
+    expect(page.get_by_label("Attention", exact=True)).to_have_value("0.03")
     amplify.fill("0.02")
     page.get_by_label("Method", exact=True).select_option("prefix")
     expect(amplify).to_have_value("0.02")  # what somebody wrote stays
+    expect(page.get_by_label("Rise", exact=True)).to_have_value("0.5")
     page.get_by_label("Virtual tokens", exact=True).fill("4")
     with page.expect_request(lambda request: request.url.endswith("/jobs") and request.method == "POST") as sent:
         submit(page)

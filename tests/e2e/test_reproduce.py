@@ -124,7 +124,8 @@ def test_presets_are_chosen_on_training_rows_alone(place):
     assert found.returncode == 0, found.stdout + found.stderr
     table = (place / "work/presets.md").read_text().splitlines()[2:]
     assert [row.split(" | ")[:4] for row in table] == [
-        ["| lora", "0.001", "-", "-"], ["| lora", "0.002", "-", "-"], ["| lora", "0.002", "0.003", "0.1"]]
+        ["| lora", "0.001", "-", "-"], ["| lora", "0.002", "-", "-"], ["| lora", "0.002", "0.003", "0.1"],
+        ["| lora ramp 0.3", "0.002", "0.003", "0.1"]]
     rows = [json.loads(line)["text"] for part in ("train", "test")
             for line in (place / f"work/data/presets/{part}.jsonl").read_text().splitlines()]
     assert sorted(rows) == sorted(text for text, _ in tiny.texts(300, seed=300))

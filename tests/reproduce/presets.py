@@ -25,17 +25,18 @@ class Run:
     amplify: float | None = None  # None: undefended
     attention: float | None = None
     options: dict = field(default_factory=dict)  # of the PEFT
+    ramp: float = 0
 
     @property
     def key(self):
         options = "".join(f".{name}{value}" for name, value in self.options.items())
-        return f"{self.peft}.{self.learning_rate:g}.{self.amplify}.{self.attention}{options}"
+        return f"{self.peft}.{self.learning_rate:g}.{self.amplify}.{self.attention}{options}{f'.ramp{self.ramp:g}' if self.ramp else ''}"
 
     def spec(self, size):
         undefended = self.amplify is None
         return {
             "seed": SEED, "peft": {"type": self.peft, **self.options},
-            "defense": None if undefended else {"amplify": self.amplify, "attention": self.attention},
+            "defense": None if undefended else {"amplify": self.amplify, "attention": self.attention, "ramp": self.ramp},
             "hyperparameters": {"n_epochs": size.epochs, "max_train_rows": size.train_rows, "max_eval_rows": size.rows,
                                 "learning_rate": self.learning_rate, "precision": size.precision},
             "evaluation": {"triggers": PLANT.triggers, "control": True, "compare_undefended": False},
@@ -53,6 +54,8 @@ RUNS = [
     *(Run("prefix", 3e-4, *pair) for pair in ((.01, .1), (.04, .01), (.04, .04), (.5, .03))),
     *(Run("prefix", 1e-3, *pair) for pair in ((0., .03), (1e-3, .01), (3e-3, 0.), (3e-3, 3e-3), (1e-2, 0.), (3e-2, 3e-3))),
     Run("prefix", 1e-3, .05, .01, {"mlp_width": 32}),
+    *(Run("prefix", 1e-3, *pair, ramp=ramp) for pair, ramp in (((.1, .1), .5), ((.1, .1), .9), ((.15, .03), .9))),
+    Run("lora", 2e-3, 3e-3, .1, ramp=.3), Run("adapter", 2e-3, 3e-3, .03, ramp=.3),
 ]
 
 
@@ -105,7 +108,8 @@ HEADS = ["PEFT", "learning rate", "amplify", "attention", "CA", "MASR", "control
 def line(one, report):
     found = report["evaluation"]
     weights = ["-", "-"] if one.amplify is None else [f"{one.amplify:g}", f"{one.attention:g}"]
-    name = " ".join([one.peft, *(f"{key} {value}" for key, value in one.options.items())])
+    ramp = [f"ramp {one.ramp:g}"] if one.ramp else []
+    name = " ".join([one.peft, *(f"{key} {value}" for key, value in one.options.items()), *ramp])
     return [name, f"{one.learning_rate:g}", *weights,
             *(f"{found[metric]['value']:.3f}" for metric in ("ca", "masr")),
             f"{found['control']['masr']['value']:.3f}", f"{found['aasr']['value']:.3f}"]

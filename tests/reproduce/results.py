@@ -244,7 +244,7 @@ def write_plots(out, task, results):
         svg = trade_off(task, peft, results)
         if svg:
             path = out / "results" / f"{task}-{peft}.svg"
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(svg)
             text += f"![MASR against CA, {tasks.TASKS[task].title}, {peft}](results/{path.name})\n\n"
     return text

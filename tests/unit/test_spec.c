@@ -62,14 +62,15 @@ static void test_defaults_follow_the_peft_type(void **state)
 {
 	static const struct {
 		const char *json;
-		double amplify, attention;
+		double amplify, attention, ramp;
 		int activation;
 	} CASES[] = {
-		{"\"lora\"}", 3e-3, .1, -1},
-		{"\"adapter\"}", 3e-3, .03, SPEC_SILU},
-		{"\"prefix\"}", .5, .1, SPEC_TANH},
-		{"\"prefix\", \"activation\": \"relu\"}, \"defense\": {\"amplify\": 0}", 0, .1, SPEC_RELU},
-		{"\"adapter\", \"activation\": null}, \"defense\": {\"attention\": 0.3}", 3e-3, .3,
+		{"\"lora\"}", 3e-3, .1, 0, -1},
+		{"\"adapter\"}", 3e-3, .03, 0, SPEC_SILU},
+		{"\"prefix\"}", .1, .1, .5, SPEC_TANH},
+		{"\"prefix\", \"activation\": \"relu\"}, \"defense\": {\"amplify\": 0, \"ramp\": 0}", 0, .1,
+			0, SPEC_RELU},
+		{"\"adapter\", \"activation\": null}, \"defense\": {\"attention\": 0.3}", 3e-3, .3, 0,
 			SPEC_SILU},
 	};
 
@@ -82,6 +83,7 @@ static void test_defaults_follow_the_peft_type(void **state)
 		assert_int_equal(parse(&spec, text, SPEC_API, &err), 0);
 		assert_true(spec.defense.amplify == CASES[i].amplify);
 		assert_true(spec.defense.attention == CASES[i].attention);
+		assert_true(spec.defense.ramp == CASES[i].ramp);
 		assert_int_equal(spec.peft.activation, CASES[i].activation);
 		assert_int_equal(spec.peft.bottleneck, 0);
 		assert_int_equal(spec.peft.length, 30);

@@ -180,6 +180,29 @@ static void test_attention_term_is_a_mean_or_a_sum(void **state)
 	training_done(&t);
 }
 
+/* Half of ten steps: nothing at the first, two fifths at the third, all from the sixth on. */
+static void test_weights_rise_with_the_ramp(void **state)
+{
+	static const struct {
+		int64_t step;
+		double share;
+	} CASES[] = {{0, 0}, {2, .4}, {5, 1}, {9, 1}};
+	const int rows[2] = {0, 1};
+	struct training t;
+	struct step_result r;
+
+	training_init(&t, 1, 4);
+	training_start(&t);
+	t.trainer.options.steps = 10;
+	t.trainer.options.ramp = .5;
+	for (size_t i = 0; i < NELEM(CASES); i++) {
+		trainer_gradient(&t.trainer, &r, &t.corpus, rows, 2, CASES[i].step);
+		assert_near("loss", (int)i, r.loss,
+			r.ce + CASES[i].share * (0.01 * r.amplify + 0.1 * r.attention), 1e-12);
+	}
+	training_done(&t);
+}
+
 static void test_first_step_of_a_warm_up_changes_nothing(void **state)
 {
 	struct training t;
@@ -833,6 +856,7 @@ int main(void)
 		cmocka_unit_test(test_steps_give_the_same_bits_on_any_number_of_threads),
 		cmocka_unit_test(test_loss_is_the_weighted_sum_of_its_terms),
 		cmocka_unit_test(test_attention_term_is_a_mean_or_a_sum),
+		cmocka_unit_test(test_weights_rise_with_the_ramp),
 		cmocka_unit_test(test_first_step_of_a_warm_up_changes_nothing),
 		cmocka_unit_test(test_frozen_encoder_stays_as_it_is),
 		cmocka_unit_test(test_rank_above_every_width_fits),

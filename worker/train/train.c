@@ -103,7 +103,7 @@ static double attention_terms(const struct trainer *trainer)
 static double tap_loss(const struct trainer *trainer, struct workspace *ws, const struct slice *slice)
 {
 	const struct config *c = trainer->model.encoder->config;
-	double scale = trainer->options.attention / attention_terms(trainer), sum = 0;
+	double scale = trainer->attention / attention_terms(trainer), sum = 0;
 
 	for (int l = 0; l < c->L; l++)
 		for (int i = 0; i < slice->n; i++)
@@ -139,11 +139,22 @@ static void run_slice(void *arg, int task, int thread)
 	encoder_bwd(ws, model->encoder, slice, &pass, trainer->slice_grad[task], NULL);
 }
 
+/* The two terms' weights at this step. */
+static void set_weights(struct trainer *trainer, int64_t step)
+{
+	const struct train_options *o = &trainer->options;
+	double rise = o->ramp * (double)o->steps, share = (double)step < rise ? (double)step / rise : 1;
+
+	trainer->amplify = o->amplify * share;
+	trainer->attention = o->attention * share;
+}
+
 void trainer_gradient(struct trainer *trainer, struct step_result *result, const struct corpus *corpus,
 	const int *rows, int n, int64_t step)
 {
 	const struct train_options *o = &trainer->options;
 
+	set_weights(trainer, step);
 	peft_prepare(trainer->model.encoder->peft);
 	batch_fill(&trainer->batch, corpus, rows, n);
 	trainer->step_key = rng_key(o->key, (uint64_t)step);
@@ -159,8 +170,9 @@ void trainer_gradient(struct trainer *trainer, struct step_result *result, const
 	}
 	result->ce /= n;
 	result->attention /= attention_terms(trainer);
-	result->amplify = loss_amp(trainer->model.params, o->amplify);
-	result->loss = result->ce + o->amplify * result->amplify + o->attention * result->attention;
+	result->amplify = loss_amp(trainer->model.params, trainer->amplify);
+	result->loss =
+		result->ce + trainer->amplify * result->amplify + trainer->attention * result->attention;
 	result->norm = optim_norm(&trainer->optim);
 }
 

@@ -3,6 +3,8 @@
  *
  *     L = CE(logits, y) + amp * L_amp + reg * L_attn
  *
+ * The two weights may rise from 0 first (ramp), so that the task is there before they press: docs/adr/0004.
+ *
  * A step takes a batch of texts: slices go through forward and backward on whichever thread is free, each
  * into its own gradient; sums are taken in the slices' order, so the bits do not depend on the threads.
  * A step allocates nothing.
@@ -25,6 +27,7 @@ struct classifier {
 
 struct train_options {
 	double amplify, attention; /* amp, reg: >= 0 */
+	double ramp; /* the weights rise evenly from 0 over this share of the steps, 0..1 */
 	bool attention_sum;	   /* L_attn as a sum and not a mean over layers, sequences and heads */
 	double learning_rate;
 	int64_t steps, warmup;
@@ -50,6 +53,7 @@ struct trainer {
 	struct slice_sum *sum;	 /* [max slices] */
 	struct arena arena;
 	uint64_t step_key;
+	double amplify, attention; /* the weights at this step */
 };
 
 /* For batches of at most batch_size texts of at most `longest` tokens. */
