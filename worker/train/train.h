@@ -27,7 +27,7 @@ struct classifier {
 
 struct train_options {
 	double amplify, attention; /* amp, reg: >= 0 */
-	double ramp; /* the weights rise evenly from 0 over this share of the steps, 0..1 */
+	double ramp;		   /* the weights rise evenly from 0 over this share of the steps, 0..1 */
 	bool attention_sum;	   /* L_attn as a sum and not a mean over layers, sequences and heads */
 	double learning_rate;
 	int64_t steps, warmup;
