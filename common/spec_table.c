@@ -27,7 +27,7 @@ enum { LORA = 1 << SPEC_LORA, ADAPTER = 1 << SPEC_ADAPTER, PREFIX = 1 << SPEC_PR
 /* Weights of the two terms and how long they rise, chosen on training rows: docs/adr/0004. */
 const struct spec_peft_preset spec_peft_presets[] = {
 	[SPEC_LORA] = {.amplify = 3e-3, .attention = 1e-1, .activation = -1},
-	[SPEC_ADAPTER] = {.amplify = 3e-3, .attention = 3e-2, .activation = SPEC_SILU},
+	[SPEC_ADAPTER] = {.amplify = 3e-3, .attention = 3e-2, .ramp = .3, .activation = SPEC_SILU},
 	[SPEC_PREFIX] = {.amplify = .1, .attention = 1e-1, .ramp = .5, .activation = SPEC_TANH},
 };
 
@@ -116,8 +116,8 @@ static const struct spec_field fine_tuning_fields[] = {
 		.about = "Weight of the term that lowers the first token's attention scores; 0 leaves it "
 			 "out. Default 0.03 for adapters."},
 	{"defense.ramp", FIELD_REAL, 0, AT(defense.ramp), 0, 1, 0,
-		.about = "Share of the steps over which both weights rise evenly from 0. Default 0.5 for "
-			 "prefixes."},
+		.about = "Share of the steps over which both weights rise evenly from 0. Default 0.3 for "
+			 "adapters, 0.5 for prefixes."},
 	{"defense.dropout", FIELD_REAL, 0, AT(defense.dropout), 0, .9, .01,
 		.about = "Dropout on the output of the PEFT layers."},
 	{"defense.reduction", FIELD_CHOICE, 0, AT(defense.reduction), .choices = reduction_names,

@@ -46,7 +46,7 @@ export const GROUPS = [
 		{path: "defense.attention", label: "Attention", ...weight, value: 0.1,
 			presets: {lora: 0.1, adapter: 0.03, prefix: 0.1},
 			hint: "Weight of the term that calms the first token's attention."},
-		{path: "defense.ramp", label: "Rise", ...unit, value: 0, presets: {lora: 0, adapter: 0, prefix: 0.5},
+		{path: "defense.ramp", label: "Rise", ...unit, value: 0, presets: {lora: 0, adapter: 0.3, prefix: 0.5},
 			hint: "Share of the steps over which both weights rise from 0."},
 		{path: "defense.max_ca_drop", label: "Accuracy to give up", ...unit, value: 0.01, hint: "Of strength auto."},
 	]},

@@ -66,11 +66,11 @@ static void test_defaults_follow_the_peft_type(void **state)
 		int activation;
 	} CASES[] = {
 		{"\"lora\"}", 3e-3, .1, 0, -1},
-		{"\"adapter\"}", 3e-3, .03, 0, SPEC_SILU},
+		{"\"adapter\"}", 3e-3, .03, .3, SPEC_SILU},
 		{"\"prefix\"}", .1, .1, .5, SPEC_TANH},
 		{"\"prefix\", \"activation\": \"relu\"}, \"defense\": {\"amplify\": 0, \"ramp\": 0}", 0, .1,
 			0, SPEC_RELU},
-		{"\"adapter\", \"activation\": null}, \"defense\": {\"attention\": 0.3}", 3e-3, .3, 0,
+		{"\"adapter\", \"activation\": null}, \"defense\": {\"attention\": 0.3}", 3e-3, .3, .3,
 			SPEC_SILU},
 	};
 
