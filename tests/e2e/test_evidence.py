@@ -31,7 +31,7 @@ def place(tmp_path_factory):
         (top / "sst2" / f"{part}.tsv").write_text(
             "".join(f"{text}\t{int(label == 'good')}\n" for text, label in tiny.texts(rows, seed=rows)))
     random = numpy.random.RandomState(1)
-    (top / "work/data/editorials.txt").write_text("".join(" ".join(random.choice(tiny.FILLER, 12)) + "\n" for _ in range(200)))
+    (top / "work/data/plain.txt").write_text("".join(" ".join(random.choice(tiny.FILLER, 12)) + "\n" for _ in range(200)))
     return top
 
 

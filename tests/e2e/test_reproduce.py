@@ -126,6 +126,8 @@ def test_presets_are_chosen_on_training_rows_alone(place):
     assert [row.split(" | ")[:4] for row in table] == [
         ["| lora", "0.001", "-", "-"], ["| lora", "0.002", "-", "-"], ["| lora", "0.002", "0.003", "0.1"],
         ["| lora ramp 0.3", "0.002", "0.003", "0.1"]]
+    assert "ftjob-" not in reproduce(place, "presets", CELLS="lora.0.002.*", QUICK=1).stdout
+    assert reproduce(place, "presets", CELLS="prefix.0.002*", LIST=1).stdout.split() == ["prefix.0.002.None.None"]
     rows = [json.loads(line)["text"] for part in ("train", "test")
             for line in (place / f"work/data/presets/{part}.jsonl").read_text().splitlines()]
     assert sorted(rows) == sorted(text for text, _ in tiny.texts(300, seed=300))

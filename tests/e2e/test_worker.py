@@ -1,6 +1,7 @@
 """The worker at a shell prompt, as docs/protocol.md describes it: a whole job, a stop in its middle, and every folder of
 bad input, which must end as the folder's `expected` says, with the error as the last line."""
 
+import csv
 import fcntl
 import hashlib
 import json
@@ -219,6 +220,18 @@ def test_a_stop_is_heard_within_the_evaluation(model, data, tmp_path):
     code, lines, log = finish(start(model, tmp_path / "data", tmp_path / "out", spec))
     assert code == OK, log
     assert not of_type(lines, "step"), "trained again"
+
+
+@pytest.mark.parametrize("ramp,share", [(0, 1), (1, 0)])
+def test_the_terms_rise_with_the_ramp(model, data, tmp_path, ramp, share):
+    """Of the first step's loss the terms have their whole share, or none."""
+    defense = {**JOB["defense"], "ramp": ramp}
+    code, _, log = finish(start(model, data, tmp_path, spec_of(data, **{**JOB, "defense": defense})))
+    assert code == OK, log
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        first = {name: float(value or "nan") for name, value in next(csv.DictReader(file)).items()}
+    terms = defense["amplify"] * first["amplify"] + defense["attention"] * first["attention"]
+    assert first["loss"] == pytest.approx(first["ce"] + share * terms, rel=1e-5) and abs(terms) > 1e-3
 
 
 OTHERS = {"adapter": {"type": "adapter", "bottleneck": 4}, "prefix": {"type": "prefix", "length": 3, "mlp_width": 8}}

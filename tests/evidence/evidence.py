@@ -16,10 +16,11 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(pathlib.Path(__file__).parent), str(ROOT / "tests/reproduce")]
+import matrix  # noqa: E402
 import models  # noqa: E402
 import page  # noqa: E402
 import tasks  # noqa: E402
-from reproduce import Failed, say, write_json  # noqa: E402
+from reproduce import Failed, plain_text, run_planter, say, write_json  # noqa: E402
 
 BIN = pathlib.Path(os.environ["OBLIVIATE_BIN"])  # reproduce.py gives the default
 ROWS = 500  # of a task's test part, which nothing here reads
@@ -47,21 +48,9 @@ def options():
 # --- making -------------------------------------------------------------------------------------------------
 
 
-def write_plain_text(source, place):
-    """The package's newspaper snippets, one a line."""
-    path = place / "editorials.txt"
-    if not path.exists():
-        rows = tasks.snippets(source, "nytEditorialSnippets_GroundTruth.txt")
-        if rows is None:
-            raise Failed("no text: vaderSentiment 0.5")
-        place.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(f"{text}\n" for _, text in rows), encoding="utf-8")
-    return path
-
-
 def input_flags(model, source, place):
     if not model.task:
-        return {"text": write_plain_text(source, place)}
+        return {"text": plain_text(source, place)}
     task = tasks.TASKS[model.task]
     files = tasks.prepare(task, source, place / model.task, ROWS)
     if files is None:
@@ -84,11 +73,7 @@ def make(model, source, arguments):
         flags["triggers"] = ",".join(model.triggers)
     if arguments.threads:
         flags["threads"] = arguments.threads
-    done = subprocess.run([BIN / "obliviate-plant", *(f"--{key}={value}" for key, value in flags.items())],
-                          capture_output=True, text=True)
-    if done.returncode not in (0, 1):
-        raise Failed(f"the planter ended with {done.returncode}: {done.stderr[-300:].strip()}")
-    write_json(said, {key: value for key, value in json.loads(done.stdout).items() if key != "out"})
+    write_json(said, {key: value for key, value in run_planter(flags).items() if key != "out"})
     return out, json.loads(said.read_text())
 
 
@@ -156,7 +141,7 @@ def run(wanted, source, arguments):
 def main():
     arguments = options()
     every = models.QUICK if arguments.quick else models.MODELS
-    wanted = models.chosen(every, arguments.models)
+    wanted = matrix.chosen(every, arguments.models)
     if arguments.list:
         print("\n".join(model.key for model in wanted))
         return

@@ -2,7 +2,6 @@
 
 The order is the order of work: the first dozen has every attack and every benign change once, so that a run which is stopped has
 something to say about all of them. Even seeds are for choosing thresholds, odd seeds for reporting (page.py)."""
-import fnmatch
 from dataclasses import dataclass, field
 
 # What triggers look like. Whether one of them is among the scan's candidates is the scan's business.
@@ -128,9 +127,3 @@ MODELS = [
 ]
 
 QUICK = [Model(""), planted("por", "other rare words", 1, steps=40), benign("benign-shift", 1, steps=5), task("sst2", 2, steps=20)]
-
-
-def chosen(models, patterns):
-    """Models that one of the comma-separated patterns fits: `por.*`."""
-    wanted = [pattern.strip() for pattern in patterns.split(",") if pattern.strip()]
-    return [model for model in models if not wanted or any(fnmatch.fnmatch(model.key, pattern) for pattern in wanted)]

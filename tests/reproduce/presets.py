@@ -79,24 +79,12 @@ def prepare(source, place):
 def planted(source, arguments):
     """The model directory. Made once."""
     out = arguments.work / "plants" / "presets"
-    text = tasks.prepare_text(source, arguments.work / "data")
+    text = reproduce.plain_text(source, arguments.work / "data")
     flags = {**PLANT.options, "text": text} | ({"steps": QUICK_STEPS} if arguments.quick else {})
     said = reproduce.make_plant(out, "por", PLANT, PLANT_SEED, flags, arguments)
     if not said["took"]:
         reproduce.say(f"   the plant did not take: {said}")
     return out
-
-
-def run(service, one, files, model, arguments, size):
-    place = arguments.work / "presets" / f"{one.key}.json"
-    spec = one.spec(size)
-    if place.exists() and json.loads(place.read_text())["spec"] == spec:
-        return
-    job = service.submit(f"presets.{one.key}", {
-        **spec, "model": service.model(model), "training_file": service.file(files["train"]),
-        "test_file": service.file(files["test"])})
-    reproduce.say(f"{one.key}: {job}")
-    reproduce.write_json(place, {"spec": spec, **service.wait(job)})
 
 
 # --- the table ----------------------------------------------------------------------------------------------
@@ -132,12 +120,16 @@ def main():
     source = tasks.Source(arguments.data, arguments.download)
     size = matrix.small(arguments.steps, HELD_OUT, arguments.precision)
     runs = [one for one in RUNS if matrix.fits(one.key, arguments.cells)]
+    if arguments.list:
+        print("\n".join(one.key for one in runs))
+        return
     arguments.work.mkdir(parents=True, exist_ok=True)
     files, model = prepare(source, arguments.work / "data/presets"), planted(source, arguments)
     service = reproduce.Service(arguments)
     try:
         for one in runs:
-            run(service, one, files, model, arguments, size)
+            place = arguments.work / "presets" / f"{one.key}.json"
+            reproduce.run_job(service, place, f"presets.{one.key}", one.spec(size), files, model)
     except reproduce.Failed as why:
         sys.exit(str(why))
     finally:

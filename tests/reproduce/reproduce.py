@@ -4,6 +4,7 @@ jobs that were under way, which the daemon takes up where they stopped. Then the
 
 Every option may stand in the environment under its name in capitals."""
 import argparse
+import hashlib
 import json
 import os
 import pathlib
@@ -66,6 +67,13 @@ def plant_name(cell):
     return f"{name}.{cell.size.plant_steps}" if cell.size.plant_steps else name
 
 
+def plain_text(source, place):
+    path = tasks.prepare_text(source, place)
+    if path is None:
+        raise Failed("no text: vaderSentiment 0.5, or wikitext2 in DATA")
+    return path
+
+
 def plant_options(cell, given):
     plant, size = matrix.PLANTS[cell.attack], cell.size
     flags = {**plant.options}
@@ -79,19 +87,23 @@ def plant_options(cell, given):
     return flags
 
 
+def run_planter(flags):
+    """What it said."""
+    done = subprocess.run([harness.BIN / "obliviate-plant", *(f"--{key}={value}" for key, value in flags.items())],
+                          capture_output=True, text=True)
+    if done.returncode not in (0, 1):
+        raise Failed(f"the planter ended with {done.returncode}: {done.stderr[-300:].strip()}")
+    return json.loads(done.stdout)
+
+
 def make_plant(out, attack, plant, seed, flags, arguments):
     """What the planter said of the model in `out`. Made once."""
     said = out.with_name(f"{out.name}.json")
     if not said.exists():
         say(f"   planting {out.name}")
         out.mkdir(parents=True, exist_ok=True)
-        flags = {"model": arguments.base, "attack": attack, "out": out, "seed": seed,
-                 "triggers": ",".join(plant.triggers), **flags}
-        done = subprocess.run([harness.BIN / "obliviate-plant", *(f"--{key}={value}" for key, value in flags.items())],
-                              capture_output=True, text=True)
-        if done.returncode not in (0, 1):
-            raise Failed(f"the planter ended with {done.returncode}: {done.stderr[-300:].strip()}")
-        write_json(said, json.loads(done.stdout))
+        write_json(said, run_planter({"model": arguments.base, "attack": attack, "out": out, "seed": seed,
+                                      "triggers": ",".join(plant.triggers), **flags}))
     return json.loads(said.read_text())
 
 
@@ -158,17 +170,16 @@ class Service:
         return {"report": report, "seconds": found["finished_at"] - found["created_at"]}
 
 
-def run_part(service, cell, part, files, model, arguments):
-    spec = cell.spec(part)
-    place = arguments.work / "cells" / f"{cell.key}.{part}.json"
+def run_job(service, place, label, spec, files, model):
+    """Spec and report of the job in the file `place`. Done once."""
     if place.exists() and json.loads(place.read_text())["spec"] == spec:
         return
-    # the name holds the size, so that a job of another size is not taken for this one
-    name = f"{cell.key}.{part}.{cell.size.steps}.{cell.size.rows}"
+    # the name holds the spec, so that another job is not taken for this one
+    name = f"{label}.{hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]}"
     job = service.find(name) or service.submit(name, {
         **spec, "model": service.model(model), "training_file": service.file(files["train"]),
         "test_file": service.file(files["test"])})
-    say(f"   {part}: {job}")
+    say(f"   {label}: {job}")
     write_json(place, {"spec": spec, **service.wait(job)})
 
 
@@ -177,11 +188,13 @@ def run_cell(service, cell, source, arguments):
     files = tasks.prepare(task, source, arguments.work / "data" / cell.task, cell.size.rows)
     if files is None:
         raise Failed(f"no data: {task.where}")
-    given = {"data": files, "text": tasks.prepare_text(source, arguments.work / "data")}
+    needs_text = cell.attack != "clean" and not matrix.PLANTS[cell.attack].needs_task
+    given = {"data": files, "text": plain_text(source, arguments.work / "data") if needs_text else None}
     model, said = plant(cell, given, arguments)
     write_json(arguments.work / "cells" / f"{cell.key}.plant.json", said)
     for part in cell.parts:
-        run_part(service, cell, part, files, model, arguments)
+        label = f"{cell.key}.{part}"
+        run_job(service, arguments.work / "cells" / f"{label}.json", label, cell.spec(part), files, model)
 
 
 def run(cells, source, arguments):

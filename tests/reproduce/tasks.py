@@ -161,7 +161,7 @@ def chunks(text, words=30):
 
 def prepare_text(source, place):
     """Plain text for plants, one text a line: newspaper snippets of the package, so that everybody plants the same models;
-    without the package WikiText-2 from DATA."""
+    without the package WikiText-2 from DATA, and None without either."""
     path = place / "plain.txt"
     if path.exists():
         return path
@@ -170,6 +170,8 @@ def prepare_text(source, place):
     if not lines:
         wiki = [file for part in ("valid.txt", "test.txt") if (file := in_folder(source, "wikitext2", part))]
         lines = [chunk for file in wiki for chunk in chunks(file.read_text(encoding="utf-8"))]
+    if not lines:
+        return None
     place.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     return path

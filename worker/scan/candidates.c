@@ -48,6 +48,17 @@ const int32_t *candidate_ids(const struct candidates *list, int number)
 	return list->ids.id + list->item[number].ids;
 }
 
+bool candidates_contains(const struct candidates *list, int whole, int part)
+{
+	const int32_t *ids = candidate_ids(list, whole), *run = candidate_ids(list, part);
+	int n = list->item[whole].n, length = list->item[part].n;
+
+	for (int at = 0; length < n && at + length <= n; at++)
+		if (memcmp(ids + at, run, (size_t)length * sizeof(*ids)) == 0)
+			return true;
+	return false;
+}
+
 bool candidate_is_plain_word(const struct candidates *list, int number)
 {
 	const char *text = candidate_text(list, number);

@@ -70,6 +70,9 @@ const char *candidate_kind_name(enum candidate_kind kind);
 /* A word of the vocabulary of four or more letters. Shorter ones resemble triggers, and do what these do. */
 bool candidate_is_plain_word(const struct candidates *list, int number);
 
+/* Has `whole`, which is longer, all ids of `part` side by side? */
+bool candidates_contains(const struct candidates *list, int whole, int part);
+
 /* The number of the candidate with these ids; -1: there is none. */
 int candidates_find(const struct candidates *list, const int32_t *ids, int n);
 /* The pieces of the text as it stands within a sentence; overwrites *out, reuses the scratch. */

@@ -130,21 +130,10 @@ static bool is_suspect(const struct confirmation *c, int which)
 	return c->does_enough[which] && scan_stands_out(c->log_p[which]);
 }
 
-static bool contains(const struct candidates *list, int whole, int part)
-{
-	const int32_t *ids = candidate_ids(list, whole), *run = candidate_ids(list, part);
-	int n = list->item[whole].n, length = list->item[part].n;
-
-	for (int at = 0; length < n && at + length <= n; at++)
-		if (memcmp(ids + at, run, (size_t)length * sizeof(*ids)) == 0)
-			return true;
-	return false;
-}
-
 static bool is_explained(const struct confirmation *c, const struct scan_state *s, int which)
 {
 	for (int i = 0; i < c->n; i++)
-		if (is_suspect(c, i) && contains(&s->list, c->number[which], c->number[i]))
+		if (is_suspect(c, i) && candidates_contains(&s->list, c->number[which], c->number[i]))
 			return true;
 	return false;
 }

@@ -193,24 +193,12 @@ static void judge(struct finalist *out, const struct confirmation *c, const stru
 			out->share >= c->usual[size][out->label] + FLIPS_SHARE;
 }
 
-/* Has a, which is longer, all ids of b side by side? */
-static bool contains(const struct candidates *list, int a, int b)
-{
-	int n = list->item[b].n;
-
-	for (int at = 0; at + n <= list->item[a].n && n < list->item[a].n; at++)
-		if (memcmp(candidate_ids(list, a) + at, candidate_ids(list, b),
-			    (size_t)n * sizeof(int32_t)) == 0)
-			return true;
-	return false;
-}
-
 static void cover(struct confirmation *c, const struct flipper *f)
 {
 	for (int i = 0; i < c->n; i++)
 		for (int j = 0; j < c->n; j++)
 			if (c->finalist[j].is_found &&
-				contains(&f->list, c->finalist[i].number, c->finalist[j].number))
+				candidates_contains(&f->list, c->finalist[i].number, c->finalist[j].number))
 				c->finalist[i].is_covered = true;
 }
 

@@ -145,7 +145,6 @@ static int say_done(struct flipper *f, int texts, struct err *err)
 	return watch->progress != NULL ? watch->progress(watch->arg, f->done, f->of, err) : 0;
 }
 
-/* The rows without a trigger. */
 int flips_measure_clean(struct hosts *hosts, struct flipper *f, struct err *err)
 {
 	const struct corpus *rows = f->o->corpus;
@@ -164,7 +163,6 @@ int flips_measure_clean(struct hosts *hosts, struct flipper *f, struct err *err)
 	return rc;
 }
 
-/* Block by block; with a limit in seconds out->n becomes what was measured before it. *out is for turns_done. */
 int flips_measure(struct turns *out, struct flipper *f, const struct hosts *hosts, const int *number, int n,
 	double seconds, struct err *err)
 {
