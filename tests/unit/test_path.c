@@ -76,6 +76,21 @@ static void test_takes_the_weakest_and_says_so_when_all_cost_too_much(void **sta
 	assert_false(path_judge(&path, path_chosen(&path)).is_within);
 }
 
+/* A model that weak terms kill and stronger ones do not: seen with prefixes. */
+static int dies_when_weak(double strength, const void *arg)
+{
+	return strength < .5 ? ROWS / 2 : ROWS / 20;
+}
+
+static void test_takes_the_smallest_drop_when_all_cost_too_much(void **state)
+{
+	struct path path = search(dies_when_weak, NULL, .01);
+	struct path_verdict verdict = path_judge(&path, path_chosen(&path));
+
+	assert_true(chosen_strength(&path) == 1);
+	assert_true(verdict.drop == .05 && !verdict.is_within);
+}
+
 static void test_a_drop_of_just_the_budget_is_within(void **state)
 {
 	int per_unit = 10; /* 1 % at strength 1 */
@@ -142,6 +157,7 @@ int main(void)
 		cmocka_unit_test(test_strengths_lie_around_the_job_s_own),
 		cmocka_unit_test(test_finds_every_limit_of_the_path),
 		cmocka_unit_test(test_takes_the_weakest_and_says_so_when_all_cost_too_much),
+		cmocka_unit_test(test_takes_the_smallest_drop_when_all_cost_too_much),
 		cmocka_unit_test(test_a_drop_of_just_the_budget_is_within),
 		cmocka_unit_test(test_a_look_counts_both_ways_of_differing),
 		cmocka_unit_test(test_bound_is_that_of_agresti_and_min),

@@ -63,15 +63,24 @@ struct path_verdict path_judge(const struct path *path, int number)
 		.needed_rows = rows_for(variance, path->budget)};
 }
 
+/* Within the budget the stronger one; else the one that costs less, the weaker of two that cost the same. */
+static bool is_better(const struct path *path, const struct path_look *look, const struct path_look *than)
+{
+	int drop = look->lost - look->won, its = than->lost - than->won;
+
+	if (is_within(path, look) != is_within(path, than))
+		return is_within(path, look);
+	if (is_within(path, look))
+		return look->point > than->point;
+	return drop < its || (drop == its && look->point < than->point);
+}
+
 int path_chosen(const struct path *path)
 {
 	int chosen = 0;
 
-	for (int i = 1; i < path->n; i++) {
-		bool best = is_within(path, &path->look[chosen]), this = is_within(path, &path->look[i]);
-
-		if (this != best ? this : (path->look[i].point > path->look[chosen].point) == this)
+	for (int i = 1; i < path->n; i++)
+		if (is_better(path, &path->look[i], &path->look[chosen]))
 			chosen = i;
-	}
 	return chosen;
 }

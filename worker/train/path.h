@@ -56,7 +56,10 @@ void path_add(struct path *path, const int *truth, const int *undefended, const 
 
 struct path_verdict path_judge(const struct path *path, int look);
 
-/* The number of the look that the job takes: the strongest within the budget, else the weakest. After the search. */
+/*
+ * The number of the look that the job takes: the strongest within the budget; where none is, the one with the smallest
+ * drop (of equal ones the weakest). After the search.
+ */
 int path_chosen(const struct path *path);
 
 #endif
