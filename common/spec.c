@@ -544,12 +544,17 @@ static int check_auto(struct parse *p)
 	return 0;
 }
 
+static bool is_informed_mode(const struct spec *spec)
+{
+	return spec->defense.present && spec->defense.mode == SPEC_INFORMED;
+}
+
 /* The informed defence trains with what a scan finds. */
 static int switch_scan(struct parse *p)
 {
 	struct spec *spec = p->spec;
 
-	if (!spec->defense.present || spec->defense.mode != SPEC_INFORMED || spec->evaluation.scan)
+	if (!is_informed_mode(spec) || spec->evaluation.scan)
 		return 0;
 	if (was_given(p, "evaluation.scan"))
 		return err_set(p->err, ERR_INVALID_VALUE, "defense.mode",
@@ -558,13 +563,14 @@ static int switch_scan(struct parse *p)
 	return 0;
 }
 
-/* An accuracy drop needs the comparison: it is switched on, unless the job says no to it. */
+/* An accuracy drop needs the comparison, and so do modes: it is switched on, unless the job says no to it. */
 static int switch_comparison(struct parse *p)
 {
 	struct spec *spec = p->spec;
-	bool is_gated = spec->gate.present && !isnan(spec->gate.max_ca_drop);
+	bool is_gated = spec->gate.present && !isnan(spec->gate.max_ca_drop),
+	     is_wanted = is_gated || is_auto_mode(spec) || is_informed_mode(spec);
 
-	if (spec->evaluation.compare_undefended || !(is_gated || is_auto_mode(spec)))
+	if (spec->evaluation.compare_undefended || !is_wanted)
 		return 0;
 	if (was_given(p, "evaluation.compare_undefended") && !is_gated)
 		return 0;

@@ -100,6 +100,7 @@ struct spec {
 		double dropout;
 		int reduction; /* enum spec_reduction */
 		double max_ca_drop;
+		double withhold; /* mode informed: share of the found triggers that are not taught */
 	} defense;
 
 	struct {
@@ -113,7 +114,7 @@ struct spec {
 		struct spec_words triggers;
 		int insertions;
 		bool control;
-		bool compare_undefended; /* on as well with gate.max_ca_drop and with mode auto */
+		bool compare_undefended; /* on as well with gate.max_ca_drop and the modes auto and informed */
 		bool scan;
 	} evaluation;
 

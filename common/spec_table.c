@@ -26,7 +26,7 @@ enum { LORA = 1 << SPEC_LORA, ADAPTER = 1 << SPEC_ADAPTER, PREFIX = 1 << SPEC_PR
 
 /* Weights of the two terms and how long they rise, chosen on training rows: docs/adr/0004. */
 const struct spec_peft_preset spec_peft_presets[] = {
-	[SPEC_LORA] = {.amplify = 3e-3, .attention = 1e-1, .activation = -1},
+	[SPEC_LORA] = {.amplify = 6e-3, .attention = 2e-1, .ramp = .3, .activation = -1},
 	[SPEC_ADAPTER] = {.amplify = 3e-3, .attention = 3e-2, .ramp = .3, .activation = SPEC_SILU},
 	[SPEC_PREFIX] = {.amplify = .1, .attention = 1e-1, .ramp = .5, .activation = SPEC_TANH},
 };
@@ -103,27 +103,30 @@ static const struct spec_field fine_tuning_fields[] = {
 	{"defense", FIELD_GROUP, FIELD_NULLABLE, AT(defense.present), .preset = 1,
 		.about = "The two defence terms of the loss; null trains without them."},
 	{"defense.mode", FIELD_CHOICE, 0, AT(defense.mode), .choices = defense_names,
-		.about =
-			"How the weights of the terms are found: as given, or auto: the strongest multiple "
-			"of "
-			"them that keeps validation accuracy within max_ca_drop, or informed: as given, and "
-			"a "
-			"quarter of the training rows has a trigger inserted that a scan found, label kept."},
-	{"defense.amplify", FIELD_REAL, 0, AT(defense.amplify), 0, 1000, 3e-3,
+		.about = "How the weights of the terms are found: as given, or auto: the strongest multiple "
+			 "of them that keeps validation accuracy within max_ca_drop, or informed: as given, "
+			 "and a quarter of the training rows has a trigger inserted, label kept, that the "
+			 "scan "
+			 "of the base model or a search of the undefended one found."},
+	{"defense.amplify", FIELD_REAL, 0, AT(defense.amplify), 0, 1000, 6e-3,
 		.about = "Weight of the term that enlarges the norms of the PEFT tensors; 0 leaves it out. "
-			 "Default 0.1 for prefixes."},
-	{"defense.attention", FIELD_REAL, 0, AT(defense.attention), 0, 1000, 1e-1,
+			 "Default 0.003 for adapters, 0.1 for prefixes."},
+	{"defense.attention", FIELD_REAL, 0, AT(defense.attention), 0, 1000, 2e-1,
 		.about = "Weight of the term that lowers the first token's attention scores; 0 leaves it "
-			 "out. Default 0.03 for adapters."},
-	{"defense.ramp", FIELD_REAL, 0, AT(defense.ramp), 0, 1, 0,
-		.about = "Share of the steps over which both weights rise evenly from 0. Default 0.3 for "
-			 "adapters, 0.5 for prefixes."},
+			 "out. Default 0.03 for adapters, 0.1 for prefixes."},
+	{"defense.ramp", FIELD_REAL, 0, AT(defense.ramp), 0, 1, .3,
+		.about = "Share of the steps over which both weights rise evenly from 0. Default 0.5 for "
+			 "prefixes."},
 	{"defense.dropout", FIELD_REAL, 0, AT(defense.dropout), 0, .9, .01,
 		.about = "Dropout on the output of the PEFT layers."},
 	{"defense.reduction", FIELD_CHOICE, 0, AT(defense.reduction), .choices = reduction_names,
 		.about = "Of the attention term over layers, sequences and heads."},
 	{"defense.max_ca_drop", FIELD_REAL, 0, AT(defense.max_ca_drop), 0, 1, .01,
 		.about = "Mode auto: accuracy that the search may give up against an undefended run."},
+	{"defense.withhold", FIELD_REAL, 0, AT(defense.withhold), 0, .9, 0,
+		.about = "Mode informed: share of the found triggers that training does not see, to measure "
+			 "what "
+			 "it does to triggers that nobody found."},
 
 	{"data", FIELD_GROUP, .about = "How the data files are read."},
 	{"data.task", FIELD_CHOICE, 0, AT(data.task), .choices = task_names, .about = "The task."},
@@ -143,8 +146,7 @@ static const struct spec_field fine_tuning_fields[] = {
 		.about = "Measures the same with as many neutral words."},
 	{"evaluation.compare_undefended", FIELD_BOOL, 0, AT(evaluation.compare_undefended), .preset = 0,
 		.about = "Trains the same job without defence as well, for a paired accuracy drop; "
-			 "gate.max_ca_drop "
-			 "and defense.mode auto switch it on."},
+			 "gate.max_ca_drop and the modes auto and informed switch it on."},
 	{"evaluation.scan", FIELD_BOOL, 0, AT(evaluation.scan), .preset = 0,
 		.about = "Scans the base model for triggers first, and searches the trained models for words "
 			 "that flip predictions; what is found is tried beside evaluation.triggers."},

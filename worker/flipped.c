@@ -1,6 +1,6 @@
 #include "worker/flipped.h"
 
-#include "worker/scan/flips.h"
+#include "worker/scan/flips_record.h"
 
 /* One job's search: progress counts the texts of all its models. */
 struct search {
@@ -66,45 +66,76 @@ static int search_run(struct flips_result *out, struct search *s, int run, struc
 	return rc;
 }
 
-static void join_triggers(struct found *found, const struct flips_result *flips)
+static void join_triggers(struct found *found, const struct flips_result *flips, bool taught)
 {
 	for (int i = 0; i < flips->flips; i++)
-		if (flips->flip[i].is_found)
-			found_add(found, flips->flip[i].trigger);
+		if (flips->flip[i].is_found) {
+			int place = found_add(found, flips->flip[i].trigger);
+
+			found->is_taught[place] = found->is_taught[place] || taught;
+		}
 }
 
-static int search_all(struct search *s, struct err *err)
+/* The phase: the models of `runs`, their results to `out`. */
+static int search_runs(struct flips_result *const out[], struct job *job, const int runs[], int n,
+	const char *phase, struct err *err)
 {
-	struct job *job = s->job;
-	int undefended = schedule_undefended(&job->schedule, 0), rc = 0;
-	bool is_compared = job->spec->evaluation.compare_undefended && undefended >= 0;
+	struct search s = {.job = job, .models = n};
+	int rc = say_phase(phase, err);
 
-	s->watch = found_watch(job->run);
-	s->models = 1 + is_compared;
-	if (is_compared)
-		rc = search_run(&job->undefended_flips, s, undefended, err);
 	if (rc == 0)
-		rc = search_run(
-			&job->flips, s, schedule_defended(&job->schedule, &job->checkpoint.path, 0), err);
-	join_triggers(&job->found, &job->undefended_flips);
-	join_triggers(&job->found, &job->flips);
+		rc = make_fast(&s, err);
+	s.watch = found_watch(job->run);
+	par_watch(job->par, job->run->stop);
+	for (int i = 0; i < n && rc == 0; i++)
+		rc = search_run(out[i], &s, runs[i], err);
+	par_watch(job->par, NULL);
+	encoder_done(&s.fast);
+	return rc;
+}
+
+/* Number of the run, -1: not to be searched. */
+static int undefended_run(const struct job *job)
+{
+	return job->spec->evaluation.compare_undefended ? schedule_undefended(&job->schedule, 0) : -1;
+}
+
+int flipped_undefended(bool *loaded, struct job *job, struct err *err)
+{
+	struct flips_result *out = &job->undefended_flips;
+	const struct labels *labels = &job->inputs.labels;
+	int dirfd = job->run->out_fd, run = undefended_run(job), rc;
+
+	*loaded = false;
+	if (run < 0)
+		return 0;
+	rc = flips_record_read(out, &job->is_undefended_searched, labels, job->spec_sha256, dirfd, err);
+	if (rc == 0 && !job->is_undefended_searched) {
+		*loaded = true;
+		rc = search_runs(&out, job, &run, 1, "search", err);
+		if (rc == 0)
+			rc = flips_record_write(out, labels, job->spec_sha256, dirfd, err);
+		job->is_undefended_searched = true;
+	}
+	join_triggers(&job->found, out, true);
 	return rc;
 }
 
 int flipped_search(struct job *job, struct err *err)
 {
-	struct search s = {.job = job};
-	int rc;
+	struct flips_result *out[2];
+	int run[2], n = 0, rc;
 
 	if (!job->spec->evaluation.scan)
 		return 0;
-	rc = say_phase("flips", err);
-	if (rc == 0)
-		rc = make_fast(&s, err);
-	par_watch(job->par, job->run->stop);
-	if (rc == 0)
-		rc = search_all(&s, err);
-	par_watch(job->par, NULL);
-	encoder_done(&s.fast);
+	if (undefended_run(job) >= 0 && !job->is_undefended_searched) {
+		out[n] = &job->undefended_flips;
+		run[n++] = undefended_run(job);
+	}
+	out[n] = &job->flips;
+	run[n++] = schedule_defended(&job->schedule, &job->checkpoint.path, 0);
+	rc = search_runs(out, job, run, n, "flips", err);
+	join_triggers(&job->found, &job->undefended_flips, false);
+	join_triggers(&job->found, &job->flips, false);
 	return rc;
 }

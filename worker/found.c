@@ -6,6 +6,7 @@
 
 #include "common/progress.h"
 #include "worker/base/cpu.h"
+#include "worker/base/rng.h"
 #include "worker/job.h"
 #include "worker/scan/scan_record.h"
 
@@ -160,7 +161,7 @@ static bool is_first_of_cluster(const struct scan_result *scan, int suspect)
 	return true;
 }
 
-void found_add(struct found *found, const char *trigger)
+int found_add(struct found *found, const char *trigger)
 {
 	int place = place_of(found, trigger);
 
@@ -169,22 +170,19 @@ void found_add(struct found *found, const char *trigger)
 		found->trigger[place] = trigger;
 	}
 	found->is_found[place] = true;
-}
-
-static void add_suspect(struct found *found, const char *trigger)
-{
-	found_add(found, trigger);
-	found->taught[found->taughts++] = trigger;
+	return place;
 }
 
 /* The leaders of clusters, or the others. */
-static void add_suspects(struct found *found, bool leaders)
+static void add_suspects(struct found *found, bool leaders, int *room)
 {
 	const struct scan_result *scan = &found->scan;
 
-	for (int i = 0; i < scan->suspects && found->taughts < FOUND_MAX; i++)
-		if (scan->suspect[i].is_text && is_first_of_cluster(scan, i) == leaders)
-			add_suspect(found, scan->suspect[i].trigger);
+	for (int i = 0; i<scan->suspects && * room> 0; i++)
+		if (scan->suspect[i].is_text && is_first_of_cluster(scan, i) == leaders) {
+			found->is_taught[found_add(found, scan->suspect[i].trigger)] = true;
+			--*room;
+		}
 }
 
 /* What the job named counts as found also beyond FOUND_MAX. */
@@ -202,7 +200,7 @@ int found_triggers(struct found *out, const struct found_options *options, struc
 {
 	const struct spec *spec = options->run->spec;
 	const struct spec_words *words = &spec->evaluation.triggers;
-	int rc = 0;
+	int room = FOUND_MAX, rc = 0;
 
 	for (int i = 0; i < words->n; i++)
 		out->trigger[out->triggers++] = words->word[i];
@@ -212,10 +210,27 @@ int found_triggers(struct found *out, const struct found_options *options, struc
 	if (rc == 0)
 		rc = scan_once(&out->scan, options, err);
 	out->is_scanned = rc == 0;
-	add_suspects(out, true);
-	add_suspects(out, false);
+	add_suspects(out, true, &room);
+	add_suspects(out, false, &room);
 	mark_named(out);
 	return rc;
+}
+
+void found_withhold(struct found *found, double share, uint64_t seed)
+{
+	uint64_t key = rng_key(seed, RNG_WITHHELD);
+	int place[FOUND_TRIGGERS_MAX], n = 0, withheld;
+
+	for (int i = 0; i < found->triggers; i++)
+		if (found->is_taught[i])
+			place[n++] = i;
+	withheld = (int)(share * n);
+	for (int i = 0; i < withheld; i++) {
+		int drawn = i + (int)rng_below(key, (uint64_t)i, (uint32_t)(n - i));
+
+		found->is_taught[place[drawn]] = false;
+		place[drawn] = place[i];
+	}
 }
 
 void found_done(struct found *found)

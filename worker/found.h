@@ -18,8 +18,9 @@ struct found {
 	const char *trigger[FOUND_TRIGGERS_MAX]; /* borrowed: from the spec, from `scan`, from found_add */
 	bool is_found[FOUND_TRIGGERS_MAX];	 /* a suspect or a flip, named by the spec or not */
 	int triggers;
-	const char *taught[FOUND_MAX]; /* suspects that the informed defence trains with */
-	int taughts;
+	/* Mode informed trains with it: what the search of the base and of the undefended model found, but for the share that is
+	 * withheld. */
+	bool is_taught[FOUND_TRIGGERS_MAX];
 };
 
 /* What a search of the base model needs. */
@@ -43,8 +44,11 @@ int found_scan(struct scan_result *out, const struct found_options *options, str
 int found_triggers(struct found *out, const struct found_options *options, struct err *err) MUST_USE;
 void found_done(struct found *found);
 
-/* A trigger more that was found, unless it is there already; at most 2 * FLIPS_MAX. Borrowed. */
-void found_add(struct found *found, const char *trigger);
+/* A trigger more that was found, unless it is there already; at most 2 * FLIPS_MAX. Borrowed. Its place. */
+int found_add(struct found *found, const char *trigger);
+
+/* Not taught any longer: the share (0 .. 1, rounded down) of what is taught, drawn by the seed. */
+void found_withhold(struct found *found, double share, uint64_t seed);
 
 /* A search that begins now, and its progress as steps of the phase: texts. ERR_STOPPED where the run is to stop. */
 struct found_watch {

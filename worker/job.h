@@ -29,8 +29,9 @@ struct job {
 	struct schedule schedule;
 	struct par *par;
 	struct found found;
-	struct flips_result flips, undefended_flips; /* of the first seed's models, after training */
-	struct corpus informed;			     /* training texts of defended runs in mode informed */
+	struct flips_result flips, undefended_flips; /* of the first seed's models */
+	bool is_undefended_searched;
+	struct corpus informed; /* training texts of defended runs in mode informed */
 	struct encoder encoder;
 	struct params params;
 	struct peft peft;

@@ -68,9 +68,18 @@ failed:
 	return NULL;
 }
 
-/* found: per trigger, a scan found it; NULL: there was no scan. */
-static json_t *by_trigger_json(const struct attack_result *attack, const char *const *name, const bool *found,
-	const struct labels *labels)
+/* What the report knows about triggers: each NULL where there is nothing to say. */
+struct marks {
+	const bool *found, *taught;
+};
+
+static int mark(json_t *entry, const char *name, const bool *is, int trigger)
+{
+	return is != NULL ? json_object_set_new(entry, name, json_boolean(is[trigger])) : 0;
+}
+
+static json_t *by_trigger_json(const struct attack_result *attack, const char *const *name,
+	const struct marks *marks, const struct labels *labels)
 {
 	json_t *out = json_array();
 
@@ -80,9 +89,8 @@ static json_t *by_trigger_json(const struct attack_result *attack, const char *c
 			json_pack("{s:s, s:i, s:o, s:o}", "trigger", name[t], "survived", result->survived,
 				"asr", rate_json(&result->asr), "targets", targets_json(result, labels));
 
-		if (entry != NULL && found != NULL)
-			json_object_set_new(entry, "found", json_boolean(found[t]));
-		if (json_array_append_new(out, entry) != 0)
+		if (json_array_append_new(out, entry) != 0 || mark(entry, "found", marks->found, t) != 0 ||
+			mark(entry, "taught", marks->taught, t) != 0)
 			goto failed;
 	}
 	return out;
@@ -108,7 +116,8 @@ static json_t *control_json(
 	if (control->T == 0)
 		return json_null();
 	out = attack_json(control);
-	if (json_object_set_new(out, "by_trigger", by_trigger_json(control, name, NULL, labels)) == 0)
+	if (json_object_set_new(
+		    out, "by_trigger", by_trigger_json(control, name, &(struct marks){0}, labels)) == 0)
 		return out;
 	json_decref(out);
 	return NULL;
@@ -116,6 +125,7 @@ static json_t *control_json(
 
 static json_t *evaluation_json(const struct evaluation *evaluation, const struct report *report)
 {
+	struct marks marks = {report->scan != NULL ? report->found : NULL, report->taught};
 	json_t *out, *attack;
 
 	if (evaluation == NULL)
@@ -127,8 +137,8 @@ static json_t *evaluation_json(const struct evaluation *evaluation, const struct
 		json_object_set_new(out, "control",
 			control_json(&evaluation->control, report->controls, report->labels)) != 0 ||
 		json_object_set_new(out, "by_trigger",
-			by_trigger_json(&evaluation->triggers, report->triggers,
-				report->scan != NULL ? report->found : NULL, report->labels)) != 0) {
+			by_trigger_json(&evaluation->triggers, report->triggers, &marks, report->labels)) !=
+			0) {
 		json_decref(out);
 		out = NULL;
 	}

@@ -80,6 +80,7 @@ struct report {
 	const struct evaluation *evaluation, *undefended;
 	const char *const *triggers;	/* texts of evaluation->triggers, and of undefended's */
 	const bool *found;		/* with scan, per trigger: it is a suspect or a flip */
+	const bool *taught;		/* mode informed, per trigger: training saw it; else NULL */
 	const struct scan_result *scan; /* NULL: there was none */
 	/* With scan: of the exported model, and of the undefended one (NULL: there was none). */
 	const struct flips_result *flips, *undefended_flips;

@@ -160,6 +160,8 @@ static int fill_report(struct report_parts *parts, const struct job *job, struct
 		.undefended = undefended_of(&job->result[0]),
 		.triggers = job->found.trigger,
 		.found = job->found.is_found,
+		.taught =
+			s->defense.present && s->defense.mode == SPEC_INFORMED ? job->found.is_taught : NULL,
 		.scan = job->found.is_scanned ? &job->found.scan : NULL,
 		.flips = job->found.is_scanned ? &job->flips : NULL,
 		.undefended_flips = undefended_of(&job->result[0]) != NULL ? &job->undefended_flips : NULL,

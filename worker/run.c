@@ -410,10 +410,30 @@ static int say_chosen(struct job *job, struct err *err)
 	return rc;
 }
 
+/* Mode informed: what the defended runs train with, from the scan and the undefended model. */
+static int teach(struct job *job, struct err *err)
+{
+	bool loaded, found;
+	int rc = flipped_undefended(&loaded, job, err);
+
+	if (rc == 0)
+		found_withhold(&job->found, job->spec->defense.withhold, (uint64_t)job->spec->seed);
+	if (rc == 0)
+		rc = informed_corpus(&job->informed, &job->found, job->spec, &job->inputs, err);
+	/* a run that goes on and lost the record: its own weights again */
+	if (rc == 0 && loaded && job->checkpoint.state[job->checkpoint.run].step > 0)
+		rc = checkpoint_read(&job->checkpoint, &found, &job->params, job->run->out_fd, err);
+	return rc;
+}
+
 static int enter_phase(struct job *job, enum task_kind kind, struct err *err)
 {
-	int rc = say_phase(task_phases[kind], err);
+	int rc = 0;
 
+	if (kind == TASK_DEFENDED && is_informed(job->spec))
+		rc = teach(job, err);
+	if (rc == 0)
+		rc = say_phase(task_phases[kind], err);
 	return rc == 0 && kind == TASK_DEFENDED && job->schedule.is_auto ? say_chosen(job, err) : rc;
 }
 
@@ -601,8 +621,6 @@ int run_job(struct run *run, struct err *err)
 		rc = validate(&job, err);
 	if (rc == 0 && !run->check_only) {
 		rc = search_base(&job, err);
-		if (rc == 0 && is_informed(job.spec))
-			rc = informed_corpus(&job.informed, &job.found, job.spec, &job.inputs, err);
 		if (rc == 0)
 			rc = train(&job, err);
 		if (rc == 0)

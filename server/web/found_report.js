@@ -27,7 +27,7 @@ function suspectCells(suspect) {
 
 function changeRow(trigger, undefended, suspect) {
 	const [before, after] = [worst(undefended)?.rate, worst(trigger)?.rate];
-	return rowOf(h("code", {}, trigger.trigger), suspectCells(suspect), cell(before),
+	return rowOf([h("code", {}, trigger.trigger), trigger.taught ? " taught" : null], suspectCells(suspect), cell(before),
 		h("td", {}, before && after ? change(before.value, after.value) : null), cell(after));
 }
 

@@ -133,6 +133,7 @@ def test_a_job_with_a_scan_is_assessed_with_what_was_found(http, model, mode):
         assert tried.pop("cf") is ("cf" in suspects | flips)
         assert len(suspects) < 16 or len(tried) >= 15
         assert len(set(tried) - flips) <= 16 and all(tried.values()) and set(tried) <= suspects | flips
+        assert {"taught" in entry for entry in evaluation["by_trigger"]} == {mode == "informed"}
 
 
 def test_a_word_that_flips_predictions_is_found_after_training(http, tmp_path):
@@ -152,6 +153,21 @@ def test_a_word_that_flips_predictions_is_found_after_training(http, tmp_path):
         assert set(tried) == {"cf"} | flips_of(found) and tried["story"]["found"] is True
         rates = {target["label"]: target["rate"]["value"] for target in tried["story"]["targets"]}
         assert rates["good"] > 0.8
+
+
+def test_the_informed_defence_is_taught_what_the_undefended_model_fell_for(http, tmp_path):
+    """The scan of the base model cannot know it, the search of the undefended model does. (What teaching is worth against a planted
+    model: docs/results.md. Here the training data itself insists on the word.)"""
+    directory = tiny.write_model(tmp_path, seed=33, vocab=tiny.VOCAB + tiny.NEUTRAL)
+    model = contract.check(http.post("/v1/models", files=tiny.model_parts(directory)))["id"]
+    weak = {"mode": "informed", "amplify": 1e-3, "attention": 1e-2}
+    found = job_with_a_scan(http, model, tiny.poisoned_texts("story"), 12, weak)
+    assert "story" not in [one["trigger"] for one in found["scan"]["suspects"]]
+    for name in ("undefended", "evaluation"):
+        assert {entry["trigger"]: entry["taught"] for entry in found[name]["by_trigger"]}["story"] is True
+    withheld = job_with_a_scan(http, model, tiny.poisoned_texts("story"), 12, {**weak, "withhold": 0.9})
+    taught = [sum(entry["taught"] for entry in report["evaluation"]["by_trigger"]) for report in (found, withheld)]
+    assert taught[1] == taught[0] - int(0.9 * taught[0])
 
 
 def test_without_a_trigger_no_word_flips_predictions(http, tmp_path):

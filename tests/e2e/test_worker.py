@@ -182,6 +182,33 @@ def searched(out):
     return [{key: value for key, value in part.items() if key != "seconds"} for part in parts]
 
 
+def test_an_informed_job_trains_with_the_same_after_a_stop(model, tmp_path):
+    """What it trains with is kept; where that is lost, it is found again, and the training goes on with its own weights."""
+    data = tmp_path / "data"
+    data.mkdir()
+    tiny.write_data(data / "train.csv", rows=400)
+    spec = spec_of(data, **{**JOB, "evaluation": {"triggers": ["cf"]}, "defense": {"mode": "informed"}})
+    code, whole_lines, log = finish(start(model, data, tmp_path / "whole", spec, "--threads", "2"))
+    assert code == OK, log
+    assert set(steps_by_phase(whole_lines)) == {"scan", "undefended", "search", "train", "flips"}
+    out = tmp_path / "out"
+    process = start(model, data, out, spec, "--threads", "1")
+    stop_in(process, "train")
+    code, lines, log = finish(process)
+    assert code == STOPPED, log
+    for lost in (False, True):
+        again = tmp_path / f"again{lost}"
+        shutil.copytree(out, again)
+        if lost:
+            (again / "flips").write_text("{}")
+        code, lines, log = finish(start(model, data, again, spec, "--threads", "2"))
+        assert code == OK, log
+        assert set(steps_by_phase(lines)) == {"train", "flips"} | ({"search"} if lost else set())
+        assert searched(again) == searched(tmp_path / "whole")
+        assert (again / "adapter/adapter_model.safetensors").read_bytes() == \
+            (tmp_path / "whole/adapter/adapter_model.safetensors").read_bytes()
+
+
 def test_a_stopped_job_keeps_its_scan(model, tmp_path):
     """Stopped in the training and in the search for flips; the first is gone on with, the second begun again."""
     data = tmp_path / "data"

@@ -3,7 +3,9 @@
  * without it; it gives the same on any number of threads; it says where it could search nothing, and stops when told.
  */
 #include "tests/unit/planted_model.h"
+#include "common/io.h"
 #include "worker/scan/flips_json.h"
+#include "worker/scan/flips_record.h"
 
 enum { ROWS = 120, LABELS = 2, TEXT_BYTES = 128, PLANTED_ID = WORDS_FROM + 150 };
 
@@ -211,6 +213,67 @@ static void test_a_word_that_blinds_the_model_is_found_first(void **state)
 	assert_true(flip->confidence > .5);
 }
 
+static char bad[] = "bad", good[] = "good", other[] = "other";
+
+static void test_a_kept_search_comes_back_as_it_was(void **state)
+{
+	const struct labels labels = {.n = LABELS, .name = {bad, good}};
+	struct fixture *f = *state;
+	struct flips_options options = options_of(f);
+	struct flips_result read;
+	json_t *before, *after;
+	int fd = f->planted.scratch.fd;
+	bool is_there;
+
+	plant_and_search(f, &options);
+	assert_int_equal(flips_record_write(&f->result, &labels, "digest", fd, &f->err), 0);
+	assert_int_equal(flips_record_read(&read, &is_there, &labels, "digest", fd, &f->err), 0);
+	assert_true(is_there);
+	assert_int_equal(flips_json(&before, &f->result, &labels, &f->err), 0);
+	assert_int_equal(flips_json(&after, &read, &labels, &f->err), 0);
+	assert_true(json_equal(before, after));
+	json_decref(before);
+	json_decref(after);
+	flips_result_done(&read);
+}
+
+/* One member after the other is made something else, and the spec another. */
+static void test_a_kept_search_that_does_not_fit_is_left_aside(void **state)
+{
+	static const char *const members[] = {
+		"candidates", "rows", "usual_rate", "flips", "left_out", "not_searched", "seconds"};
+	const struct labels labels = {.n = LABELS, .name = {bad, good}}, others = {.n = 1, .name = {other}};
+	struct fixture *f = *state;
+	struct flips_options options = options_of(f);
+	struct flips_result read;
+	struct buf text = {0};
+	int fd = f->planted.scratch.fd;
+	bool is_there;
+
+	plant_and_search(f, &options);
+	assert_int_equal(flips_record_write(&f->result, &labels, "digest", fd, &f->err), 0);
+	assert_int_equal(io_read_file(&text, fd, "flips", 1 << 20, &f->err), 0);
+	assert_int_equal(flips_record_read(&read, &is_there, &labels, "other", fd, &f->err), 0);
+	assert_false(is_there);
+	assert_int_equal(flips_record_read(&read, &is_there, &others, "digest", fd, &f->err), 0);
+	assert_false(is_there);
+	for (size_t i = 0; i < NELEM(members); i++) {
+		json_t *record = json_loads(text.data, 0, NULL);
+		char *changed;
+
+		json_object_set_new(
+			json_object_get(record, "flips"), members[i], json_pack("[{s:i}]", "rate", 1));
+		changed = json_dumps(record, 0);
+		scratch_write_text(&f->planted.scratch, "flips", changed);
+		assert_int_equal(flips_record_read(&read, &is_there, &labels, "digest", fd, &f->err), 0);
+		if (is_there || read.flips != 0)
+			fail_msg("%s", members[i]);
+		free(changed);
+		json_decref(record);
+	}
+	buf_done(&text);
+}
+
 static void test_what_the_scan_put_first_is_always_confirmed(void **state)
 {
 	struct fixture *f = *state;
@@ -318,6 +381,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_model_without_a_trigger_has_no_flip, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_a_word_that_blinds_the_model_is_found_first, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_kept_search_comes_back_as_it_was, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_a_kept_search_that_does_not_fit_is_left_aside, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_what_the_scan_put_first_is_always_confirmed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads_change_nothing, setup, teardown),

@@ -24,6 +24,7 @@ enum rng_site {
 	RNG_PLANT,
 	RNG_SCAN,
 	RNG_INFORMED,
+	RNG_WITHHELD,
 };
 
 static inline uint64_t rng_mix(uint64_t x)

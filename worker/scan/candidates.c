@@ -38,6 +38,14 @@ const char *candidate_kind_name(enum candidate_kind kind)
 	return names[kind];
 }
 
+const char *candidate_kind_find(const char *name)
+{
+	for (int kind = 0; kind < CANDIDATE_KINDS; kind++)
+		if (strcmp(candidate_kind_name((enum candidate_kind)kind), name) == 0)
+			return candidate_kind_name((enum candidate_kind)kind);
+	return NULL;
+}
+
 const char *candidate_text(const struct candidates *list, int number)
 {
 	return list->texts.data + list->item[number].text;

@@ -67,6 +67,8 @@ void candidates_done(struct candidates *list);
 const char *candidate_text(const struct candidates *list, int number);
 const int32_t *candidate_ids(const struct candidates *list, int number);
 const char *candidate_kind_name(enum candidate_kind kind);
+/* The same string for a name that is equal to it, NULL for others. */
+const char *candidate_kind_find(const char *name);
 /* A word of the vocabulary of four or more letters. Shorter ones resemble triggers, and do what these do. */
 bool candidate_is_plain_word(const struct candidates *list, int number);
 

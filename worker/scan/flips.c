@@ -1,5 +1,6 @@
 #include "worker/scan/flips.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -99,7 +100,7 @@ static int search(struct flipper *f, struct err *err)
 static void add_gap(struct flips_result *out, const char *sentence)
 {
 	if (out->gaps < FLIPS_GAPS_MAX)
-		out->gap[out->gaps++] = sentence;
+		snprintf(out->gap[out->gaps++], FLIPS_GAP_BYTES, "%s", sentence);
 }
 
 static void fill_gaps(struct flips_result *out, const struct flipper *f)

@@ -30,7 +30,10 @@
 #define FLIPS_SPREAD .5
 #define FLIPS_SHARE  .25
 
-enum { FLIPS_MAX = 8, FLIPS_GAPS_MAX = 4 };
+/* `kind` of those of `first`. */
+#define FLIPS_KIND_FIRST "scan"
+
+enum { FLIPS_MAX = 8, FLIPS_GAPS_MAX = 4, FLIPS_GAP_BYTES = 200 };
 
 struct flips_options {
 	const struct tokenizer *tok;
@@ -50,7 +53,7 @@ struct flips_options {
 
 struct flip {
 	char *trigger;	  /* owned */
-	const char *kind; /* candidate_kind_name; "scan" for those of `first` */
+	const char *kind; /* candidate_kind_name, or FLIPS_KIND_FIRST */
 	int label;
 	struct rate rate;  /* of confirm's rows with another truth, those turned into the label */
 	double confidence; /* probability of the label at the mean of its log-odds over these rows */
@@ -67,7 +70,7 @@ struct flips_result {
 	int flips;
 	int left_out; /* found ones beyond these, or that only contain another */
 	double usual; /* share that the upper tenth of the benign words reaches, on its worst label */
-	const char *gap[FLIPS_GAPS_MAX]; /* what was not searched, a sentence each */
+	char gap[FLIPS_GAPS_MAX][FLIPS_GAP_BYTES]; /* what was not searched, a sentence each */
 	int gaps;
 	bool is_late; /* the time ran out */
 	double seconds;

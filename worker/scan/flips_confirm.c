@@ -225,7 +225,7 @@ static int add_flip(const struct finalist *one, const struct flipper *f, struct 
 	struct flip *flip = &out->flip[out->flips];
 
 	*flip = (struct flip){.trigger = strdup(candidate_text(&f->list, one->number)),
-		.kind = kind == CANDIDATE_EXTRA ? "scan" : candidate_kind_name(kind),
+		.kind = kind == CANDIDATE_EXTRA ? FLIPS_KIND_FIRST : candidate_kind_name(kind),
 		.label = one->label,
 		.rate = metrics_rate(one->count, f->confirm.others[one->label]),
 		.confidence = one->confidence,

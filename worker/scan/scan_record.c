@@ -4,14 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/io.h"
-#include "common/json.h"
-#include "common/log.h"
+#include "worker/scan/record.h"
 #include "worker/scan/scan_json.h"
 
 #define FILE_NAME "scan"
-
-enum { RECORD_BYTES_MAX = 4 << 20 };
 
 /* --- writing ----------------------------------------------------------------------------------------- */
 
@@ -36,21 +32,15 @@ static json_t *shortlist_json(const struct scan_result *result)
 
 int scan_record_write(const struct scan_result *result, const char *spec_sha256, int dirfd, struct err *err)
 {
-	struct buf text = {0};
-	json_t *scan = NULL, *record;
+	json_t *scan = NULL;
 	int rc = scan_json(&scan, result, err);
 
 	if (rc != 0)
 		return rc;
-	record = json_pack("{s:s, s:o, s:o, s:o}", "spec", spec_sha256, "scan", scan, "parts",
-		parts_json(result), "shortlist", shortlist_json(result));
-	if (record != NULL)
-		json_write(&text, record);
-	rc = record == NULL || text.failed ? err_nomem(err)
-					   : io_write_file(dirfd, FILE_NAME, text.data, text.len, err);
-	json_decref(record);
-	buf_done(&text);
-	return rc;
+	return record_write(FILE_NAME,
+		json_pack("{s:o, s:o, s:o}", "scan", scan, "parts", parts_json(result), "shortlist",
+			shortlist_json(result)),
+		spec_sha256, dirfd, err);
 }
 
 /* --- reading: what does not fit is "not found", by returning false ------------------------------------ */
@@ -63,14 +53,6 @@ static bool read_verdict(struct scan_result *out, const char *name)
 			return true;
 		}
 	return false;
-}
-
-static const char *find_kind(const char *name)
-{
-	for (int kind = 0; kind < CANDIDATE_KINDS; kind++)
-		if (strcmp(candidate_kind_name((enum candidate_kind)kind), name) == 0)
-			return candidate_kind_name((enum candidate_kind)kind);
-	return NULL;
 }
 
 static struct probe_score score_of(double displacement, double collapse, double spread)
@@ -89,7 +71,7 @@ static bool read_suspect(struct scan_suspect *out, json_t *json)
 		return false;
 	out->is_text = true;
 	out->score = score_of(displacement, collapse, spread);
-	out->kind = find_kind(kind);
+	out->kind = candidate_kind_find(kind);
 	out->trigger = strdup(trigger);
 	return out->kind != NULL && out->trigger != NULL;
 }
@@ -206,53 +188,27 @@ static bool read_scan(struct scan_result *out, json_t *json)
 	       read_histogram(&out->histogram, histogram);
 }
 
-static bool read_record(struct scan_result *out, json_t *json, const char *spec_sha256)
+static bool read_record(struct scan_result *out, json_t *json)
 {
 	json_t *scan, *parts, *shortlist;
-	const char *spec;
 
-	return json_unpack(json, "{s:s, s:o, s:o, s:o}", "spec", &spec, "scan", &scan, "parts", &parts,
-		       "shortlist", &shortlist) == 0 &&
-	       strcmp(spec, spec_sha256) == 0 && read_scan(out, scan) && read_parts(out, parts) &&
-	       read_shortlist(out, shortlist);
-}
-
-/* The file's own fault, which no second attempt mends, unlike a disk's or memory's. */
-static bool is_broken(const struct err *err)
-{
-	return err->code == ERR_INVALID_JSON || err->code == ERR_TOO_LARGE;
-}
-
-static int leave_aside(struct scan_result *out, const struct err *fault)
-{
-	log_err(LOG_WARN, "the kept scan is left aside", fault);
-	scan_result_done(out);
-	return 0;
+	return json_unpack(json, "{s:o, s:o, s:o}", "scan", &scan, "parts", &parts, "shortlist",
+		       &shortlist) == 0 &&
+	       read_scan(out, scan) && read_parts(out, parts) && read_shortlist(out, shortlist);
 }
 
 int scan_record_read(
 	struct scan_result *out, bool *found, const char *spec_sha256, int dirfd, struct err *err)
 {
-	struct buf text = {0};
-	struct err fault = {0};
-	json_t *json = NULL;
-	int rc = io_read_file(&text, dirfd, FILE_NAME, RECORD_BYTES_MAX, &fault);
+	json_t *json;
+	int rc = record_read(&json, FILE_NAME, spec_sha256, dirfd, err);
 
 	*out = (struct scan_result){0};
-	*found = false;
-	if (rc == 0)
-		rc = json_parse(&json, text.data != NULL ? text.data : "", text.len, FILE_NAME, &fault);
-	if (rc == 0)
-		*found = read_record(out, json, spec_sha256);
+	*found = rc == 0 && json != NULL && read_record(out, json);
+	if (json != NULL && !*found) {
+		record_left_aside(FILE_NAME);
+		scan_result_done(out);
+	}
 	json_decref(json);
-	buf_done(&text);
-	if ((rc == 0 && *found) || fault.code == ERR_NOT_FOUND)
-		return 0;
-	if (rc == 0)
-		err_set(&fault, ERR_INVALID_DATA, FILE_NAME, "is not what a scan of this job has left");
-	if (rc == 0 || is_broken(&fault))
-		return leave_aside(out, &fault);
-	if (err != NULL)
-		*err = fault;
 	return rc;
 }

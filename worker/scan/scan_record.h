@@ -1,9 +1,8 @@
 /*
  * scan_record: a finished scan as the file `scan` of a job's output directory, for a job that goes on after a stop.
  *
- * JSON: {spec: the digest of the job's spec, scan: as in the report, parts: numbers of suspects that stand in no text,
- * shortlist: texts}. Written through a temporary file, so whole or absent. One of another spec, or that does not
- * hold what a scan's does, is left aside with a warning in the log: the job scans again.
+ * A record (record.h): {spec, scan: as in the report, parts: numbers of suspects that stand in no text, shortlist: texts}. One
+ * that does not hold what a scan's does is left aside with a warning in the log: the job scans again.
  */
 #ifndef OBLIVIATE_SCAN_RECORD_H
 #define OBLIVIATE_SCAN_RECORD_H
