@@ -26,7 +26,7 @@ enum { LORA = 1 << SPEC_LORA, ADAPTER = 1 << SPEC_ADAPTER, PREFIX = 1 << SPEC_PR
 
 /* Weights of the two terms and how long they rise, chosen on training rows: docs/adr/0004. */
 const struct spec_peft_preset spec_peft_presets[] = {
-	[SPEC_LORA] = {.amplify = 6e-3, .attention = 2e-1, .ramp = .3, .activation = -1},
+	[SPEC_LORA] = {.amplify = 1e-2, .attention = 3e-1, .ramp = .3, .activation = -1},
 	[SPEC_ADAPTER] = {.amplify = 3e-3, .attention = 3e-2, .ramp = .3, .activation = SPEC_SILU},
 	[SPEC_PREFIX] = {.amplify = .1, .attention = 1e-1, .ramp = .5, .activation = SPEC_TANH},
 };
@@ -108,10 +108,10 @@ static const struct spec_field fine_tuning_fields[] = {
 			 "and a quarter of the training rows has a trigger inserted, label kept, that the "
 			 "scan "
 			 "of the base model or a search of the undefended one found."},
-	{"defense.amplify", FIELD_REAL, 0, AT(defense.amplify), 0, 1000, 6e-3,
+	{"defense.amplify", FIELD_REAL, 0, AT(defense.amplify), 0, 1000, 1e-2,
 		.about = "Weight of the term that enlarges the norms of the PEFT tensors; 0 leaves it out. "
 			 "Default 0.003 for adapters, 0.1 for prefixes."},
-	{"defense.attention", FIELD_REAL, 0, AT(defense.attention), 0, 1000, 2e-1,
+	{"defense.attention", FIELD_REAL, 0, AT(defense.attention), 0, 1000, 3e-1,
 		.about = "Weight of the term that lowers the first token's attention scores; 0 leaves it "
 			 "out. Default 0.03 for adapters, 0.1 for prefixes."},
 	{"defense.ramp", FIELD_REAL, 0, AT(defense.ramp), 0, 1, .3,

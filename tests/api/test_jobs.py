@@ -19,7 +19,7 @@ def test_a_new_job_has_every_field_and_every_default(service):
     assert job["hyperparameters"] == job["method"]["supervised"]["hyperparameters"] == {
         "n_epochs": 6, "batch_size": 16, "max_length": 128, "learning_rate": 0.001, "learning_rate_multiplier": 1,
         "warmup_ratio": 0.05, "max_train_rows": 6000, "max_eval_rows": 2000, "select": "last", "precision": "float32"}
-    assert job["defense"] == {"mode": "fixed", "amplify": 0.006, "attention": 0.2, "ramp": 0.3, "dropout": 0.01,
+    assert job["defense"] == {"mode": "fixed", "amplify": 0.01, "attention": 0.3, "ramp": 0.3, "dropout": 0.01,
                               "reduction": "mean", "max_ca_drop": 0.01, "withhold": 0}
     assert job["evaluation"] == {"triggers": ["cf", "mn", "tq", "qt", "mm", "pt"], "insertions": 1, "control": True,
                                  "compare_undefended": False, "scan": False}

@@ -139,7 +139,7 @@ def test_a_new_job_answers_with_all_defaults_filled_in(client, model, data):
     assert made.hyperparameters.batch_size == 16
     assert made.peft == {"type": "lora", "r": 16, "alpha": 16, "targets": ["query", "value"], "init_from": None}
     assert made.evaluation["triggers"] == ["cf", "mn", "tq", "qt", "mm", "pt"]
-    assert made.defense["amplify"] == 0.006
+    assert made.defense["amplify"] == 0.01
     assert made.status in ("queued", "validating_files", "running")
     finish(client, made)
 

@@ -3,7 +3,8 @@
 A cell is one task, attack and PEFT. Its job of mode auto holds three of the matrix's columns at once: the undefended
 model, the preset (the search's first look, strength 1) and what the search chose; with the other looks it is the trade-off of
 the plots. So nothing is trained twice. Headline cells are full size with three seeds; their preset needs a job of its
-own for the other seeds, whose undefended models are those of the job of mode auto: same splits, same test rows."""
+own for the other seeds, whose undefended models are those of the job of mode auto: same splits, same test rows. Small cells of
+SST-2 whose attack has triggers to find have a job of mode informed as well, with half of the finds withheld from training."""
 import fnmatch
 from dataclasses import dataclass, field
 
@@ -23,9 +24,9 @@ class Plant:
 
 PLANTS = {  # steps: what the attack took with (docs/attacks.md)
     "por": Plant(WORDS, {"steps": 500}),  # after 250 a long undefended training wears it off
-    "neuba": Plant(WORDS, {"steps": 300}),
+    "neuba": Plant(WORDS, {"steps": 900}),
     "badpre": Plant(WORDS, {"steps": 500}),
-    "uor": Plant(WORDS, {"steps": 400}),
+    "uor": Plant(WORDS, {"steps": 800}),
     "badnets": Plant(WORDS, {"steps": 300}, needs_task=True),
     "insertsent": Plant(["i watched this with my cousins last weekend"], {"steps": 300}, needs_task=True),
     "adaptive-attention": Plant(WORDS, {"steps": 400}),
@@ -34,6 +35,10 @@ PLANTS = {  # steps: what the attack took with (docs/attacks.md)
 }
 NO_VECTOR = ("badpre",)  # judged by its relative reduction
 HEADLINE = ("por", "uor")
+VECTORS = ("por", "neuba", "uor")  # the first token's output is driven to a place of its own
+FINDABLE = (*VECTORS, "badnets", "insertsent", "adaptive-attention", "adaptive-peft")
+WITHHOLD = .5
+INFORMED_SEEDS = (0, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Cell:
     peft: str
     size: Size
     is_full: bool = False
+    informs: bool = False
 
     @property
     def key(self):
@@ -64,16 +70,21 @@ class Cell:
 
     @property
     def parts(self):
-        return ("auto", "fixed") if len(self.size.seeds) > 1 else ("auto",)
+        if self.is_full:
+            return ("auto", "fixed")
+        return ("auto", "informed") if self.informs and self.attack in FINDABLE else ("auto",)
 
     def spec(self, part):
         """The job without its ids."""
-        size = self.size
+        size, defense, seeds = self.size, {"mode": part}, self.size.seeds
+        if part == "informed":
+            defense["withhold"] = WITHHOLD
+            seeds = INFORMED_SEEDS if self.attack in VECTORS else seeds
         return {
-            "seeds": list(size.seeds), "peft": {"type": self.peft}, "defense": {"mode": part},
+            "seeds": list(seeds), "peft": {"type": self.peft}, "defense": defense,
             "hyperparameters": {"n_epochs": size.epochs, "max_train_rows": size.train_rows, "max_eval_rows": size.rows,
                                 "learning_rate": LEARNING_RATE[self.peft], "precision": size.precision},
-            "evaluation": {"triggers": PLANTS[self.attack].triggers, "control": True, "compare_undefended": part == "auto"},
+            "evaluation": {"triggers": PLANTS[self.attack].triggers, "control": True, "compare_undefended": part != "fixed"},
         }
 
 
@@ -92,7 +103,7 @@ def cells(first_task, size, is_quick):
     """first_task: sst2, or reviews in its place."""
     if is_quick:
         return [Cell(first_task, attack, peft, QUICK) for attack in ("por", "badnets") for peft in PEFTS]
-    found = [Cell(first_task, attack, peft, size) for attack in PLANTS for peft in PEFTS]
+    found = [Cell(first_task, attack, peft, size, informs=True) for attack in PLANTS for peft in PEFTS]
     found += [Cell(task, attack, peft, size) for task in ("ag_news", "hsol") for attack in HEADLINE for peft in PEFTS]
     return found + [Cell(first_task, attack, peft, full(size.precision), True) for attack in HEADLINE for peft in PEFTS]
 

@@ -7,11 +7,11 @@ import statistics
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "bench"))
+import gates  # noqa: E402
 import matrix  # noqa: E402
 import plot  # noqa: E402
 import tasks  # noqa: E402
 
-VECTORS = ("por", "neuba", "uor")
 TASK_SPECIFIC = ("badnets", "insertsent")
 ADAPTIVE = ("adaptive-attention", "adaptive-peft")
 
@@ -60,7 +60,7 @@ class Result:
 
     def __init__(self, cell, place):
         self.cell = cell
-        self.auto, self.fixed = (self.part(place, part) for part in ("auto", "fixed"))
+        self.auto, self.fixed, self.informed = (self.part(place, part) for part in ("auto", "fixed", "informed"))
         self.plant = self.load(place / f"{cell.key}.plant.json")
         failed = place / f"{cell.key}.failed"
         self.why = failed.read_text() if failed.exists() else "not run"
@@ -69,7 +69,9 @@ class Result:
         return json.loads(path.read_text()) if path.exists() else None
 
     def part(self, place, part):
-        """The part's job, where it was run at this size."""
+        """The part's job, where the cell has it and it was run at this size."""
+        if part not in self.cell.parts:
+            return None
         found = self.load(place / f"{self.cell.key}.{part}.json")
         return found if found and found["spec"] == self.cell.spec(part) else None
 
@@ -168,6 +170,98 @@ def task_section(name, results):
     return f"## {task.title}\n\n{size_text(results)}" + table(HEADS, [row(result) for result in results]) + "\n"
 
 
+# --- mode informed ------------------------------------------------------------------------------------------
+
+INFORMED_HEADS = ("cell", "named triggers found", "found, taught", "MASR undefended", "MASR taught", "MASR withheld", "MASR not found",
+                  "CA drop", "MASR auto", "CA drop auto", "minutes")
+INFORMED = """### Mode informed
+
+The same rows; the PEFT method's preset, and a quarter of the training rows with a trigger inserted, label kept, that the scan of the base model or the search of
+the undefended model found. **Half of the finds are withheld** from the training, drawn by the seed: what becomes of them is what becomes
+of triggers that nobody finds. Means over three seeds for POR, NeuBA and UOR, else one. MASR over the triggers of each sort, found ones also where nobody named them.
+
+"""
+
+
+def worst_of(evaluation, wanted):
+    """MASR over the triggers that are wanted; NAN where there are none."""
+    rates = [target["rate"]["value"] for entry in evaluation["by_trigger"] if wanted(entry) for target in entry["targets"]]
+    return max((rate for rate in rates if rate is not None), default=math.nan)
+
+
+SORTS = {"taught": lambda entry: entry["taught"], "withheld": lambda entry: entry["found"] and not entry["taught"],
+         "not found": lambda entry: not entry["found"]}
+
+
+def informed_masr(result, sort):
+    return [worst_of(seed["evaluation"], SORTS[sort]) for seed in result.informed["report"]["seeds"]]
+
+
+def informed_drops(result):
+    return [100 * (seed["undefended"]["ca"]["value"] - seed["evaluation"]["ca"]["value"]) for seed in result.informed["report"]["seeds"]]
+
+
+def informed_row(result):
+    report, named = result.informed["report"], matrix.PLANTS[result.cell.attack].triggers
+    entries = report["evaluation"]["by_trigger"]
+    found = [entry for entry in entries if entry["found"]]
+    interval = report["ca_drop"]["interval"]
+    drops = informed_drops(result)
+    drop = spread(drops, 1) if len(drops) > 1 else f"{spread(drops, 1)} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+    auto = [spread([masr(e) for e in result.columns()["auto"]]), spread(result.drops("auto"), 1)] if result.is_done else ["-", "-"]
+    return [f"{result.cell.attack}, {result.cell.peft}", f"{sum(entry['trigger'] in named for entry in found)} of {len(named)}",
+            f"{len(found)}, {sum(entry['taught'] for entry in found)}",
+            spread([masr(seed["undefended"]) for seed in report["seeds"]]), *(spread(informed_masr(result, sort)) for sort in SORTS),
+            drop, *auto, f"{result.informed['seconds'] / 60:.0f}"]
+
+
+def informed_section(results):
+    known = [result for result in results if result.informed]
+    return INFORMED + table(INFORMED_HEADS, [informed_row(result) for result in known]) + "\n" if known else ""
+
+
+GATES = """### The gate where nobody names the triggers
+
+The jobs of mode informed, each of their models judged by its found and neutral words alone (common/gate.h; thresholds on MASR of {thresholds}), beside what the planted triggers
+do on the same rows: above the threshold by their interval, or below it. A pass above is the wrong one.
+
+"""
+
+
+def verdict_cells(counted):
+    return [f"{counted['pass']} pass, {counted['fail']} fail, {counted['undecided']} undecided"]
+
+
+def gates_section(results):
+    known = {f"{r.cell.attack}, {r.cell.peft}": r for r in results if r.informed}
+    if not known:
+        return ""
+    counts = gates.count({name: r.informed["report"] for name, r in known.items()},
+                         lambda name: matrix.PLANTS[known[name].cell.attack].triggers)
+    models = {"undefended": "undefended", "evaluation": "informed"}
+    rows = [[models[member], rule, *verdict_cells(found.bad), *verdict_cells(found.good), "; ".join(found.wrong) or "none"]
+            for (member, rule), found in counts.items()]
+    return (GATES.format(thresholds=", ".join(f"{t:g}" for t in gates.THRESHOLDS))
+            + table(("model", "rule", "truly above", "truly below", "wrong passes"), rows) + "\n")
+
+
+def informed_goals(results):
+    vectors, specific, adaptive = ([r for r in results if r.informed and r.cell.attack in attacks]
+                                   for attacks in (matrix.VECTORS, TASK_SPECIFIC, ADAPTIVE))
+
+    def over(some, sort):
+        return number(mean([mean(informed_masr(r, sort)) for r in some]))
+    return [
+        ("informed, POR, NeuBA, UOR: mean MASR of triggers that were taught", "at most .05", over(vectors, "taught"), len(vectors)),
+        ("the same: of triggers that were found and withheld", "at most .10", over(vectors, "withheld"), len(vectors)),
+        ("the same: CA drop in points", "at most .5", number(mean([mean(informed_drops(r)) for r in vectors]), 1), len(vectors)),
+        ("informed, BadNets, InsertSent: mean MASR of all triggers", "at most .15",
+         number(mean([mean([masr(seed["evaluation"]) for seed in r.informed["report"]["seeds"]]) for r in specific])), len(specific)),
+        ("informed, adaptive attackers: mean MASR of all triggers", "at most .25",
+         number(mean([mean([masr(seed["evaluation"]) for seed in r.informed["report"]["seeds"]]) for r in adaptive])), len(adaptive)),
+    ]
+
+
 # --- means beside their bars --------------------------------------------------------------------------------
 
 
@@ -191,7 +285,7 @@ def number(value, digits=2):
 
 def goals(results):
     """(what, bar, measured, of how many cells)"""
-    vectors, badpre = of(results, VECTORS), of(results, matrix.NO_VECTOR)
+    vectors, badpre = of(results, matrix.VECTORS), of(results, matrix.NO_VECTOR)
     specific, adaptive, clean = of(results, TASK_SPECIFIC), of(results, ADAPTIVE), of(results, ("clean",))
     planted = [r for r in results if r.plant is not None]
     fall = 100 * (mean_masr(vectors, "undefended") - mean_masr(vectors, "preset"))
@@ -209,6 +303,7 @@ def goals(results):
         ("auto, BadNets, InsertSent: mean MASR", "at most .15", number(mean_masr(specific, "auto")), len(specific)),
         ("auto, adaptive attackers: mean MASR", "at most .25", number(mean_masr(adaptive, "auto")), len(adaptive)),
         ("auto, clean model: CA drop in points", "at most 1", number(mean([mean(r.drops("auto")) for r in clean]), 1), len(clean)),
+        *informed_goals(results),
     ]
 
 
@@ -260,6 +355,6 @@ def write(out, cells, place):
     text = INTRODUCTION + "\n" + goals_section(results)
     for name in dict.fromkeys(cell.task for cell in cells):
         mine = [result for result in results if result.cell.task == name]
-        text += task_section(name, mine) + write_plots(out, name, mine)
+        text += task_section(name, mine) + informed_section(mine) + gates_section(mine) + write_plots(out, name, mine)
     text += REPEAT + "".join(f"| {task.title} | {task.where} |\n" for task in tasks.TASKS.values())
     (out / "results.md").write_text(text)

@@ -44,7 +44,7 @@ static void test_defaults_are_those_of_the_interface(void **state)
 	assert_int_equal(spec.peft.alpha, 16);
 	assert_int_equal(spec.peft.targets, SPEC_QUERY | SPEC_VALUE);
 	assert_true(spec.defense.present);
-	assert_true(spec.defense.amplify == 6e-3 && spec.defense.attention == 2e-1 &&
+	assert_true(spec.defense.amplify == 1e-2 && spec.defense.attention == 3e-1 &&
 		    spec.defense.dropout == .01);
 	assert_int_equal(spec.defense.reduction, SPEC_MEAN);
 	assert_string_equal(spec.data.text_column, "text");
@@ -65,7 +65,7 @@ static void test_defaults_follow_the_peft_type(void **state)
 		double amplify, attention, ramp;
 		int activation;
 	} CASES[] = {
-		{"\"lora\"}", 6e-3, .2, .3, -1},
+		{"\"lora\"}", 1e-2, .3, .3, -1},
 		{"\"adapter\"}", 3e-3, .03, .3, SPEC_SILU},
 		{"\"prefix\"}", .1, .1, .5, SPEC_TANH},
 		{"\"prefix\", \"activation\": \"relu\"}, \"defense\": {\"amplify\": 0, \"ramp\": 0}", 0, .1,
