@@ -498,16 +498,22 @@ static int check_foreign(struct parse *p)
 	return 0;
 }
 
-/* What depends on the PEFT's type and is not given. */
+static bool is_informed_mode(const struct spec *spec)
+{
+	return spec->defense.present && spec->defense.mode == SPEC_INFORMED;
+}
+
+/* What depends on the PEFT's type and the mode and is not given. */
 static int settle_peft(struct parse *p)
 {
 	struct spec *spec = p->spec;
 	const struct spec_peft_preset *preset = &spec_peft_presets[spec->peft.type];
+	double strength = is_informed_mode(spec) ? SPEC_INFORMED_STRENGTH : 1;
 
 	if (!was_given(p, "defense.amplify"))
-		spec->defense.amplify = preset->amplify;
+		spec->defense.amplify = strength * preset->amplify;
 	if (!was_given(p, "defense.attention"))
-		spec->defense.attention = preset->attention;
+		spec->defense.attention = strength * preset->attention;
 	if (!was_given(p, "defense.ramp"))
 		spec->defense.ramp = preset->ramp;
 	if (spec->peft.activation < 0)
@@ -542,11 +548,6 @@ static int check_auto(struct parse *p)
 		return err_set(p->err, ERR_INVALID_VALUE, "defense.mode",
 			"auto searches multiples of amplify and attention: one of them must be above 0");
 	return 0;
-}
-
-static bool is_informed_mode(const struct spec *spec)
-{
-	return spec->defense.present && spec->defense.mode == SPEC_INFORMED;
 }
 
 /* The informed defence trains with what a scan finds. */

@@ -69,6 +69,9 @@ extern const struct spec_table spec_tables[SPEC_TYPES];
 
 extern const struct spec_peft_preset spec_peft_presets[]; /* by enum spec_peft */
 
+/* Of the preset weights in mode informed: with triggers in the training more of them costs accuracy and gains nothing (docs/adr/0005). */
+#define SPEC_INFORMED_STRENGTH .25
+
 /* A setting of other PEFT types than this spec's. */
 static inline bool spec_field_is_foreign(const struct spec_field *field, const struct spec *spec)
 {

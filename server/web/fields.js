@@ -1,6 +1,6 @@
 // fields: what the form of a new job asks for. One table; a field's path is its place in the request, so that an
 // error's `param` finds its field. Defaults are those of the service, which checks everything again. `of`: PEFT types
-// that a field belongs to; `presets`: its default by PEFT type.
+// that a field belongs to; `presets`: its default by PEFT type, `informed`: a quarter of it in that mode.
 import {h} from "./dom.js";
 
 const unit = {type: "number", min: 0, max: 1, step: "any"};
@@ -8,6 +8,7 @@ const weight = {type: "number", min: 0, max: 1000, step: "any"};
 const count = {type: "number", min: 1, step: 1};
 
 const TYPE = "peft.type";
+const MODE = "defense.mode";
 
 export const GROUPS = [
 	{title: "Training", fields: [
@@ -37,14 +38,14 @@ export const GROUPS = [
 			hint: "Starts from the adapter of a job that succeeded, of the same model and method. Empty: from scratch."},
 	]},
 	{title: "Defence", toggle: {path: "defense", label: "Train with the defence", value: true}, fields: [
-		{path: "defense.mode", label: "Strength", choices: ["fixed", "auto", "informed"], value: "fixed",
+		{path: MODE, label: "Strength", choices: ["fixed", "auto", "informed"], value: "fixed",
 			hint: "Auto finds the strongest multiple of the two weights that accuracy allows; trains five times. "
 				+ "Informed scans the model and an undefended run, and trains with what it finds."},
 		{path: "defense.amplify", label: "Amplify", ...weight, value: 0.01,
-			presets: {lora: 0.01, adapter: 0.003, prefix: 0.1},
+			presets: {lora: 0.01, adapter: 0.003, prefix: 0.1}, informed: true,
 			hint: "Weight of the term that enlarges the adapter."},
 		{path: "defense.attention", label: "Attention", ...weight, value: 0.3,
-			presets: {lora: 0.3, adapter: 0.03, prefix: 0.1},
+			presets: {lora: 0.3, adapter: 0.03, prefix: 0.1}, informed: true,
 			hint: "Weight of the term that calms the first token's attention."},
 		{path: "defense.ramp", label: "Rise", ...unit, value: 0.3, presets: {lora: 0.3, adapter: 0.3, prefix: 0.5},
 			hint: "Share of the steps over which both weights rise from 0."},
@@ -116,15 +117,25 @@ function isFor(field, type) {
 	return !field.of || field.of.includes(type);
 }
 
-// Shows the fields of the chosen PEFT; defaults that hang on it follow, where nobody changed them.
+const INFORMED_STRENGTH = 0.25;
+
+function presetOf(field, type, mode) {
+	return field.presets[type] * (field.informed && mode === "informed" ? INFORMED_STRENGTH : 1);
+}
+
+function isPreset(field, value) {
+	return Object.keys(field.presets).some((type) => ["fixed", "informed"].some((mode) => presetOf(field, type, mode) === value));
+}
+
+// Shows the fields of the chosen PEFT; defaults that hang on it and on the mode follow, where nobody changed them.
 export function followPeft(form) {
 	const type = form.elements[TYPE].value;
 	for (const field of GROUPS.flatMap((group) => group.fields)) {
 		const input = form.elements[field.path];
 		input.closest(".field").hidden = !isFor(field, type);
 		input.disabled = !isFor(field, type);
-		if (field.presets && Object.values(field.presets).includes(Number(input.value)))
-			input.value = field.presets[type];
+		if (field.presets && isPreset(field, Number(input.value)))
+			input.value = presetOf(field, type, form.elements[MODE].value);
 	}
 }
 
@@ -163,7 +174,8 @@ function dropEmptyGate(request) {
 		delete request.gate;
 }
 
-// The request without model and files. The gate's loss of accuracy needs the comparison, and strength auto has it anyway.
+// The request without model and files. The gate's loss of accuracy needs the comparison, strength auto has it anyway, and informed
+// the scan as well.
 export function readGroups(form) {
 	const request = {};
 	for (const group of GROUPS) {
@@ -178,8 +190,11 @@ export function readGroups(form) {
 		}
 	}
 	dropEmptyGate(request);
-	if (request.gate?.max_ca_drop !== undefined || request.defense?.mode === "auto")
+	const mode = request.defense?.mode;
+	if (request.gate?.max_ca_drop !== undefined || mode === "auto" || mode === "informed")
 		request.evaluation.compare_undefended = true;
+	if (mode === "informed")
+		request.evaluation.scan = true;
 	if (request.seeds)
 		delete request.seed;
 	return request;

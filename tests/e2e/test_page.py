@@ -109,6 +109,9 @@ def test_the_form_asks_for_what_the_chosen_peft_has(page, inputs):
     expect(page.get_by_label("Rank", exact=True)).to_be_hidden()
     expect(page.get_by_label("Also a merged model")).to_be_hidden()
     expect(page.get_by_label("Attention", exact=True)).to_have_value("0.03")
+    page.get_by_label("Strength", exact=True).select_option("informed")
+    expect(page.get_by_label("Attention", exact=True)).to_have_value("0.0075")
+    expect(page.get_by_label("Rise", exact=True)).to_have_value("0.3")
     amplify.fill("0.02")
     page.get_by_label("Method", exact=True).select_option("prefix")
     expect(amplify).to_have_value("0.02")  # what somebody wrote stays
@@ -119,7 +122,8 @@ def test_the_form_asks_for_what_the_chosen_peft_has(page, inputs):
     page.wait_for_url(re.compile(r"#/jobs/ftjob-"), timeout=30000)
     asked = sent.value.post_data_json
     assert asked["peft"] == {"type": "prefix", "length": 4, "mlp_width": 256}
-    assert asked["defense"]["amplify"] == 0.02 and "export" not in asked
+    assert asked["defense"]["amplify"] == 0.02 and asked["defense"]["attention"] == 0.025 and "export" not in asked
+    assert asked["evaluation"]["scan"] is True and asked["evaluation"]["compare_undefended"] is True
 
 
 OPEN = {"name": "max_masr", "value": 0.07, "bound": [0.03, 0.14], "interval": [0.05, 0.1], "threshold": 0.1, "passed": None,

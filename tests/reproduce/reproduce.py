@@ -35,6 +35,7 @@ def options():
     for name, kind, default, about in (
             ("data", path, None, "folder with sst2, ag_news and hsol; else packages"),
             ("cells", str, "", "patterns of cells, separated by commas: sst2.por.*"),
+            ("parts", str, "", "which of a cell's jobs: auto, fixed, informed, separated by commas"),
             ("precision", str, "float32", "of training and evaluation: float32 or bf16"),
             ("steps", int, 750, "of each run of a small cell"), ("rows", int, 500, "test rows of a small cell"),
             ("quick", int, 0, "1: a cut-down matrix"), ("list", int, 0, "1: name the cells and run none"),
@@ -192,7 +193,7 @@ def run_cell(service, cell, source, arguments):
     given = {"data": files, "text": plain_text(source, arguments.work / "data") if needs_text else None}
     model, said = plant(cell, given, arguments)
     write_json(arguments.work / "cells" / f"{cell.key}.plant.json", said)
-    for part in cell.parts:
+    for part in (part for part in cell.parts if matrix.fits(part, arguments.parts)):
         label = f"{cell.key}.{part}"
         run_job(service, arguments.work / "cells" / f"{label}.json", label, cell.spec(part), files, model)
 

@@ -72,6 +72,9 @@ static void test_defaults_follow_the_peft_type(void **state)
 			0, SPEC_RELU},
 		{"\"adapter\", \"activation\": null}, \"defense\": {\"attention\": 0.3}", 3e-3, .3, .3,
 			SPEC_SILU},
+		{"\"lora\"}, \"defense\": {\"mode\": \"informed\"}", 2.5e-3, .075, .3, -1},
+		{"\"prefix\"}, \"defense\": {\"mode\": \"informed\", \"attention\": 0.2}", .025, .2, .5,
+			SPEC_TANH},
 	};
 
 	for (size_t i = 0; i < NELEM(CASES); i++) {

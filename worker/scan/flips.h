@@ -27,7 +27,7 @@
 #define FLIPS_ALPHA 1e-3
 /* Improbable is not enough: a flip leaves at most this much of the spread, and turns so many more of the rows into its
  * label than the upper tenth of the benign words do. */
-#define FLIPS_SPREAD .5
+#define FLIPS_SPREAD .25
 #define FLIPS_SHARE  .25
 
 /* `kind` of those of `first`. */
