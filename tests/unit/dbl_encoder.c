@@ -291,6 +291,40 @@ static void test_encoder_gradients_are_derivatives_for_every_weight(void **state
 	}
 }
 
+/* Of tokens, without weights that train: over a word's places they sum to the derivative by its row. */
+static void check_embedding_gradients(struct encoder_run *run)
+{
+	struct random_model *base = &run->classifier.base;
+	size_t D = (size_t)base->config.D, n = (size_t)base->config.V * D;
+	const struct sequence *seq = run->seq;
+	const real *d = encoder_d_embedding(&run->ws);
+	real *by_word = zeros(n);
+
+	encoder_gradient(run, run->classifier.params.g, NULL);
+	for (int i = 0; i < TEXTS; i++)
+		for (int t = 0; t < seq[i].n; t++, d += D)
+			for (size_t j = 0; j < D; j++)
+				by_word[(size_t)seq[i].ids[t] * D + j] += d[j];
+	for (int i = 0; i < base->n; i++)
+		if (base->tensor[i].w == base->weights.word)
+			check_gradient(
+				"embedding", encoder_loss, run, base->tensor[i].w, by_word, n, 1, TOLERANCE);
+}
+
+static void test_gradients_of_tokens_are_derivatives_where_nothing_trains(void **state)
+{
+	for (size_t i = 0; i < NELEM(ENCODER_CASES); i++) {
+		struct encoder_case c = ENCODER_CASES[i];
+		struct encoder_run run;
+
+		c.trains_base = false;
+		c.pass.to_embeddings = true;
+		encoder_run_init(&run, &c);
+		check_embedding_gradients(&run);
+		encoder_run_done(&run);
+	}
+}
+
 /* What is saved by computing first tokens only must not change what is computed. */
 static void check_first_tokens(const struct peft_method *method)
 {
@@ -484,6 +518,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_gradient_of_the_whole_loss_is_its_derivative),
 		cmocka_unit_test(test_encoder_gradients_are_derivatives_for_every_weight),
+		cmocka_unit_test(test_gradients_of_tokens_are_derivatives_where_nothing_trains),
 		cmocka_unit_test(test_first_tokens_alone_give_the_gradients_of_all_rows),
 		cmocka_unit_test(test_text_alone_in_a_slice_is_the_text_among_others),
 		cmocka_unit_test(test_gradients_accumulate),

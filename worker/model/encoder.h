@@ -51,11 +51,12 @@ struct encoder {
 
 /* What one pass does. Zero is inference. */
 struct pass {
-	bool train;	  /* keep activations, apply dropout */
-	bool all_rows;	  /* the last layer for every token */
-	bool want_scores; /* keep the first token's attention scores (the tap) */
-	uint64_t key;	  /* of this step's dropout */
-	bool no_dropout;  /* train without any (gradient checks) */
+	bool train;	    /* keep activations, apply dropout */
+	bool all_rows;	    /* the last layer for every token */
+	bool want_scores;   /* keep the first token's attention scores (the tap) */
+	uint64_t key;	    /* of this step's dropout */
+	bool no_dropout;    /* train without any (gradient checks) */
+	bool to_embeddings; /* backward down to the embeddings, whatever trains */
 };
 
 /* Largest slice that a workspace takes. */
@@ -105,6 +106,9 @@ void encoder_fwd(struct workspace *ws, const struct encoder *encoder, const stru
  */
 void encoder_bwd(struct workspace *ws, const struct encoder *encoder, const struct slice *slice,
 	const struct pass *pass, real *grad, const struct weights *weight_grads);
+
+/* After a backward pass with to_embeddings: the gradient of every token's word + position + type; [T, D]. */
+const real *encoder_d_embedding(const struct workspace *ws);
 
 /* Virtual tokens before every sequence's keys; keys of a sequence of n tokens. */
 int encoder_prefix(const struct encoder *encoder);

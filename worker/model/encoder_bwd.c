@@ -37,10 +37,11 @@ static bool peft_in_layer(const struct encoder *encoder, int layer)
 	       peft_at(encoder, layer, SITE_FFN_OUT);
 }
 
-/* A layer that nothing below needs a gradient from: no PEFT lower down, no trained base. */
-static bool is_lowest(const struct encoder *encoder, int layer, const struct weights *grads)
+/* A layer that nothing below needs a gradient from: no PEFT lower down, no trained base, no embeddings. */
+static bool is_lowest(
+	const struct encoder *encoder, const struct pass *pass, int layer, const struct weights *grads)
 {
-	if (grads != NULL)
+	if (grads != NULL || pass->to_embeddings)
 		return false;
 	for (int l = 0; l < layer; l++)
 		if (peft_in_layer(encoder, l))
@@ -211,7 +212,7 @@ static void layer_bwd(struct workspace *ws, const struct encoder *encoder, const
 {
 	struct layer_state *s = &ws->layer[layer];
 	const struct layer_weights *grads = weight_grads != NULL ? &weight_grads->layer[layer] : NULL;
-	bool first = first_only(encoder, pass, layer), lowest = is_lowest(encoder, layer, weight_grads);
+	bool first = first_only(encoder, pass, layer), lowest = is_lowest(encoder, pass, layer, weight_grads);
 	bool is_end = lowest && !peft_in_attention(encoder, layer);
 	bool wants_q = !lowest || peft_at(encoder, layer, SITE_QUERY);
 	bool wants_k = !lowest || peft_at(encoder, layer, SITE_KEY) || encoder_prefix(encoder) > 0;
@@ -240,18 +241,14 @@ static void layer_bwd(struct workspace *ws, const struct encoder *encoder, const
 		slice->T, ws->row_ids, grad, grads);
 }
 
-/* x = dropout(LayerNorm(word + position + type)) */
-static void embed_bwd(struct workspace *ws, const struct encoder *encoder, const struct slice *slice,
-	const struct pass *pass, const struct weights *grads)
+/* u = word + position + type: d, the gradient of u, to those of all three. */
+static void tables_bwd(const struct weights *grads, const struct workspace *ws, const struct encoder *encoder,
+	const struct slice *slice, const real *d)
 {
 	const struct config *c = encoder->config;
 	const struct kernels *k = encoder->kernels;
 	size_t D = (size_t)c->D;
-	real *d = ws->d[D_Y];
 
-	k->dropout(d, slice->T, c->D, ws->row_ids, dropout_at(pass, c->hidden_dropout, c->L, DROP_EMBEDDING));
-	k->norm_bwd(d, NULL, writable(grads->ln_w), writable(grads->ln_b), d, ws->embedding_hat,
-		ws->embedding_rstd, encoder->weights->ln_w, slice->T, c->D, NULL, (struct dropout){0});
 	for (int i = 0; i < slice->n; i++) {
 		const struct sequence *seq = &slice->seq[i];
 		int counted = 0;
@@ -267,6 +264,28 @@ static void embed_bwd(struct workspace *ws, const struct encoder *encoder, const
 	}
 }
 
+/* x = dropout(LayerNorm(u)): from ws->d[D_Y] = gradient of x to that of u. */
+static void embed_bwd(struct workspace *ws, const struct encoder *encoder, const struct slice *slice,
+	const struct pass *pass, const struct weights *grads)
+{
+	static const struct weights none = {0};
+	const struct config *c = encoder->config;
+	const struct kernels *k = encoder->kernels;
+	const struct weights *norms = grads != NULL ? grads : &none;
+	real *d = ws->d[D_Y];
+
+	k->dropout(d, slice->T, c->D, ws->row_ids, dropout_at(pass, c->hidden_dropout, c->L, DROP_EMBEDDING));
+	k->norm_bwd(d, NULL, writable(norms->ln_w), writable(norms->ln_b), d, ws->embedding_hat,
+		ws->embedding_rstd, encoder->weights->ln_w, slice->T, c->D, NULL, (struct dropout){0});
+	if (grads != NULL)
+		tables_bwd(grads, ws, encoder, slice, d);
+}
+
+const real *encoder_d_embedding(const struct workspace *ws)
+{
+	return ws->d[D_Y];
+}
+
 void encoder_bwd(struct workspace *ws, const struct encoder *encoder, const struct slice *slice,
 	const struct pass *pass, real *grad, const struct weights *weight_grads)
 {
@@ -280,7 +299,7 @@ void encoder_bwd(struct workspace *ws, const struct encoder *encoder, const stru
 		memcpy(ws->d[D_Y], ws->d_cls, (size_t)slice->n * (size_t)c->D * sizeof(real));
 	for (int l = c->L - 1; l >= 0; l--) {
 		layer_bwd(ws, encoder, slice, pass, l, grad, weight_grads);
-		if (is_lowest(encoder, l, weight_grads))
+		if (is_lowest(encoder, pass, l, weight_grads))
 			return;
 	}
 	embed_bwd(ws, encoder, slice, pass, weight_grads);
