@@ -134,8 +134,8 @@ UNIT_SRC := $(wildcard tests/unit/test_*.c tests/golden/test_*.c)
 DBL_SRC  := $(wildcard tests/unit/dbl_*.c)
 UNIT_BIN := $(UNIT_SRC:tests/%.c=$(B)/tests/%) $(DBL_SRC:tests/%.c=$(B)/tests/%)
 
-# This one makes allocations fail.
-$(B)/tests/unit/test_no_memory: LINK := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
+# These make allocations fail.
+$(B)/tests/unit/test_no_memory $(B)/tests/unit/test_no_memory_scan: LINK := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
 $(B)/tests/%: tests/%.c $(B)/san/libserver.a $(B)/san/libworker.a $(B)/san/libcommon.a $(B)/san/assets.o
 	@mkdir -p $(@D)
 	$(if $(V),,@echo '  CC  $@' ;) $(CC) $(BASE) $(SAN) $(LINK) -Wno-missing-prototypes -Wno-unused-parameter -o $@ $< $(B)/san/libserver.a $(B)/san/assets.o \

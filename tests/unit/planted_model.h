@@ -51,11 +51,7 @@ struct planted {
 
 static inline real *planted_writable(struct planted *p, const real *tensor)
 {
-	for (int i = 0; i < p->model.n; i++)
-		if (p->model.tensor[i].w == tensor)
-			return p->model.tensor[i].w;
-	fail_msg("no such tensor");
-	return NULL;
+	return random_model_writable(&p->model, tensor);
 }
 
 static inline void planted_clear(struct planted *p, const real *tensor, int rows)

@@ -88,6 +88,16 @@ static inline void random_model_init(struct random_model *out, const struct conf
 			random_model_site(out, &weights_layer_sites[i], l);
 }
 
+/* The model's own array of one of its weights. */
+static inline real *random_model_writable(const struct random_model *model, const real *tensor)
+{
+	for (int i = 0; i < model->n; i++)
+		if (model->tensor[i].w == tensor)
+			return model->tensor[i].w;
+	fail_msg("no such tensor");
+	return NULL;
+}
+
 /* A classifier with a PEFT on that encoder; adapters and prefixes are narrow and few. */
 struct random_classifier {
 	struct random_model base;

@@ -3,7 +3,8 @@
  *
  * All ordered pairs of the JOIN_PARTS most displacing single tokens; the best JOIN_BEAM of them grow by a part in front
  * or behind, JOIN_LEVELS - 2 times. A phrase counts only if its text comes back as the same tokens, and is judged by the
- * tail of random phrases of as many words. What this cannot find: phrases none of whose words does anything alone.
+ * tail of random phrases of as many words. What this cannot find is guided.c's: phrases none of whose words does anything
+ * alone.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -19,16 +20,8 @@ struct joiner {
 	int part[JOIN_PARTS], parts;
 	int found[JOIN_MOST], n; /* of this level, without doubles of earlier ones */
 	int beam[JOIN_BEAM], beams;
-	struct buf text, scratch;
-	struct ids ids;
+	struct joining joining;
 };
-
-static void joiner_done(struct joiner *j)
-{
-	buf_done(&j->text);
-	buf_done(&j->scratch);
-	ids_done(&j->ids);
-}
 
 /* --- phrases ----------------------------------------------------------------------------------------- */
 
@@ -43,46 +36,56 @@ static void add_part(struct buf *text, const struct candidates *list, int number
 	buf_str(text, goes_on && strncmp(s, "##", 2) == 0 ? s + 2 : s);
 }
 
-/* The phrase "a b" to *out: its number, or -1 where its text is not written with these tokens. */
-static int join_two(int *out, struct joiner *j, int a, int b, struct err *err)
+void joining_done(struct joining *joining)
 {
-	struct candidates *list = &j->s->list;
-	int32_t ids[2 * CANDIDATE_PIECES_MAX];
-	int n = list->item[a].n + list->item[b].n, rc;
+	buf_done(&joining->text);
+	buf_done(&joining->scratch);
+	ids_done(&joining->ids);
+	*joining = (struct joining){0};
+}
+
+int join_parts(int *out, struct joining *j, struct scan_state *s, const int *part, int parts, struct err *err)
+{
+	struct candidates *list = &s->list;
+	int32_t ids[CANDIDATE_PIECES_MAX];
+	int n = 0, most = MIN(CANDIDATE_PIECES_MAX, s->o->max_length - 4), rc;
 
 	*out = -1;
-	if (n > MIN(CANDIDATE_PIECES_MAX, j->s->o->max_length - 4))
-		return 0;
-	memcpy(ids, candidate_ids(list, a), (size_t)list->item[a].n * sizeof(*ids));
-	memcpy(ids + list->item[a].n, candidate_ids(list, b), (size_t)list->item[b].n * sizeof(*ids));
 	buf_reset(&j->text);
-	add_part(&j->text, list, a);
-	add_part(&j->text, list, b);
+	for (int i = 0; i < parts; i++) {
+		int length = list->item[part[i]].n;
+
+		if (n + length > most)
+			return 0;
+		memcpy(ids + n, candidate_ids(list, part[i]), (size_t)length * sizeof(*ids));
+		n += length;
+		add_part(&j->text, list, part[i]);
+	}
 	if (j->text.failed)
 		return err_nomem(err);
-	rc = candidates_pieces(&j->ids, &j->scratch, j->s->o->tok, j->text.data, err);
+	rc = candidates_pieces(&j->ids, &j->scratch, s->o->tok, j->text.data, err);
 	if (rc != 0 || j->ids.n != n || memcmp(j->ids.id, ids, (size_t)n * sizeof(*ids)) != 0)
 		return rc;
 	rc = candidates_join(list, j->text.data, ids, n, err);
 	if (rc < 0)
 		return rc;
 	*out = rc;
-	return scan_grow(j->s, err);
+	return scan_grow(s, err);
 }
 
 int join_random(struct scan_state *s, uint64_t key, int words, struct err *err)
 {
-	struct joiner j = {.s = s};
+	struct joining joining = {0};
 	int at = s->benign[rng_below(key, 0, (uint32_t)s->benigns)], longer, rc = 0;
 
 	for (int i = 1; i < words && rc == 0; i++) {
 		int next = s->benign[rng_below(key, (uint64_t)i, (uint32_t)s->benigns)];
 
-		rc = join_two(&longer, &j, at, next, err);
+		rc = join_parts(&longer, &joining, s, (int[]){at, next}, 2, err);
 		if (longer >= 0)
 			at = longer;
 	}
-	joiner_done(&j);
+	joining_done(&joining);
 	return rc == 0 ? at : rc;
 }
 
@@ -99,26 +102,28 @@ static int compare_displacement(const void *a, const void *b, void *arg)
 	return i - k;
 }
 
-static void choose_parts(struct joiner *j, int *number)
+int join_choose(int *number, const struct scan_state *s, int pieces, unsigned which, int most)
 {
-	struct scan_state *s = j->s;
 	int n = 0;
 
 	for (int i = 0; i < s->list.n; i++) {
 		const struct reading *r = &s->reading[i];
+		const struct candidate *item = &s->list.item[i];
 
-		if (r->is_measured && !scan_stands_out(r->log_p) && !r->is_covered && s->list.item[i].n == 1)
+		unsigned loudness = scan_stands_out(r->log_p) ? JOIN_LOUD : JOIN_QUIET;
+
+		if (r->is_measured && !r->is_covered && (which & loudness) != 0 && item->n == pieces &&
+			(pieces == 1 || item->kind == CANDIDATE_JOINED))
 			number[n++] = i;
 	}
 	qsort_r(number, (size_t)n, sizeof(int), compare_displacement, s->reading);
-	j->parts = MIN(n, JOIN_PARTS);
-	memcpy(j->part, number, (size_t)j->parts * sizeof(int));
+	return MIN(n, most);
 }
 
 /* Each phrase once: a list that is there already was measured then. */
 static int find_one(struct joiner *j, int a, int b, struct err *err)
 {
-	int before = j->s->list.n, number, rc = join_two(&number, j, a, b, err);
+	int before = j->s->list.n, number, rc = join_parts(&number, &j->joining, j->s, (int[]){a, b}, 2, err);
 
 	if (rc == 0 && number >= before && j->n < JOIN_MOST)
 		j->found[j->n++] = number;
@@ -151,27 +156,35 @@ static int find_longer(struct joiner *j, struct err *err)
 	return rc;
 }
 
-/* p-values of the level's phrases; the best that do not stand out go on. */
-static int judge_level(struct joiner *j, struct err *err)
+int join_judge(struct scan_state *s, int *number, int n, struct err *err)
 {
-	struct scan_state *s = j->s;
-	int n = 0, rc = scan_measure(s, j->found, j->n, err);
+	int rest = 0, rc = scan_measure(s, number, n, err);
 
-	s->tried += rc == 0 ? j->n : 0;
 	if (rc == 0)
-		rc = screen_judge(s, j->found, j->n, err);
-	for (int i = 0; i < j->n && rc == 0; i++) {
-		struct reading *r = &s->reading[j->found[i]];
+		rc = screen_judge(s, number, n, err);
+	for (int i = 0; i < n && rc == 0; i++) {
+		struct reading *r = &s->reading[number[i]];
 
 		if (!scan_stands_out(r->log_p))
-			j->found[n++] = j->found[i];
+			number[rest++] = number[i];
 		else
-			r->is_covered = scan_is_covered(s, j->found[i]);
+			r->is_covered = scan_is_covered(s, number[i]);
 	}
-	qsort_r(j->found, (size_t)n, sizeof(int), compare_displacement, s->reading);
-	j->beams = MIN(n, JOIN_BEAM);
+	qsort_r(number, (size_t)rest, sizeof(int), compare_displacement, s->reading);
+	return rc == 0 ? rest : rc;
+}
+
+/* The best of the level that do not stand out go on. */
+static int judge_level(struct joiner *j, struct err *err)
+{
+	int rest = join_judge(j->s, j->found, j->n, err);
+
+	if (rest < 0)
+		return rest;
+	j->s->tried += j->n;
+	j->beams = MIN(rest, JOIN_BEAM);
 	memcpy(j->beam, j->found, (size_t)j->beams * sizeof(int));
-	return rc;
+	return 0;
 }
 
 static int run_levels(struct joiner *j, struct err *err)
@@ -197,9 +210,10 @@ int join_run(struct scan_state *s, struct err *err)
 		rc = err_nomem(err);
 	} else {
 		j->s = s;
-		choose_parts(j, number);
+		j->parts = join_choose(number, s, 1, JOIN_QUIET, JOIN_PARTS);
+		memcpy(j->part, number, (size_t)j->parts * sizeof(int));
 		rc = run_levels(j, err);
-		joiner_done(j);
+		joining_done(&j->joining);
 	}
 	free(j);
 	free(number);

@@ -99,26 +99,33 @@ static int set_specials(struct probe *p, struct err *err)
 
 /* --- sequences --------------------------------------------------------------------------------------- */
 
-/* Text k with n ids put in; the text is cut at both ends where it does not fit. */
-static int add_sequence(struct probe *p, int k, const int32_t *ids, int n, struct err *err)
+int probe_row(int32_t row[PROBE_ROW_MAX], int *at, const struct probe *p, int k, const int32_t *ids, int n)
 {
 	const struct probe_text *text = &p->text[k];
-	int32_t row[PROBE_IDS_MAX + CANDIDATE_PIECES_MAX + 8];
 	int room = p->max_length - p->heads - p->tails - n, behind = text->n - text->at;
-	int after = MIN(behind, MAX(room - text->at, room / 2)), before = MIN(text->at, room - after), at = 0;
+	int after = MIN(behind, MAX(room - text->at, room / 2)), before = MIN(text->at, room - after);
+	const struct {
+		const int32_t *ids;
+		int n;
+	} parts[] = {{p->head, p->heads}, {text->id + text->at - before, before}, {ids, n},
+		{text->id + text->at, after}, {p->tail, p->tails}};
+	int length = 0;
 
-	memcpy(row, p->head, (size_t)p->heads * sizeof(*row));
-	at += p->heads;
-	memcpy(row + at, text->id + text->at - before, (size_t)before * sizeof(*row));
-	at += before;
-	if (n > 0)
-		memcpy(row + at, ids, (size_t)n * sizeof(*row));
-	at += n;
-	memcpy(row + at, text->id + text->at, (size_t)after * sizeof(*row));
-	at += after;
-	memcpy(row + at, p->tail, (size_t)p->tails * sizeof(*row));
-	at += p->tails;
-	return corpus_add_ids(&p->corpus, row, at, at, 0, err);
+	*at = p->heads + before;
+	for (size_t i = 0; i < NELEM(parts); i++) {
+		if (parts[i].n > 0)
+			memcpy(row + length, parts[i].ids, (size_t)parts[i].n * sizeof(*row));
+		length += parts[i].n;
+	}
+	return length;
+}
+
+static int add_sequence(struct probe *p, int k, const int32_t *ids, int n, struct err *err)
+{
+	int32_t row[PROBE_ROW_MAX];
+	int at, length = probe_row(row, &at, p, k, ids, n);
+
+	return corpus_add_ids(&p->corpus, row, length, length, 0, err);
 }
 
 struct keep_call {

@@ -17,7 +17,11 @@
 #include "worker/scan/candidates.h"
 #include "worker/train/sweep.h"
 
-enum { PROBE_TEXTS_MAX = 16, PROBE_IDS_MAX = 64 };
+enum {
+	PROBE_TEXTS_MAX = 16,
+	PROBE_IDS_MAX = 64,
+	PROBE_ROW_MAX = PROBE_IDS_MAX + CANDIDATE_PIECES_MAX + 8 /* special tokens */
+};
 
 /* A text with its words; the candidate goes before word `at` (or behind the last). */
 struct probe_line {
@@ -66,6 +70,13 @@ struct probe_options {
 int probe_init(struct probe *out, const struct encoder *encoder, const struct tokenizer *tok, struct par *par,
 	const struct probe_options *options, struct err *err) MUST_USE;
 void probe_done(struct probe *probe);
+
+/*
+ * row: text k with n ids put in, the first of them at *at, special tokens around; returns its length. The text is cut at both
+ * ends where it does not fit.
+ */
+int probe_row(
+	int32_t row[PROBE_ROW_MAX], int *at, const struct probe *probe, int k, const int32_t *ids, int n);
 
 /* score[i], and unless NULL direction [n, D], of candidate number[i]. */
 int probe_run(struct probe_score *score, real *direction, struct probe *probe, const struct candidates *list,

@@ -227,8 +227,9 @@ static void PRINTF(2, 3) add_gap(struct scan_result *out, const char *fmt, ...)
 /* What no budget would have found. */
 static const char *const limits[] = {
 	"words of four or more pieces, unless one of their parts stands out by itself",
-	("phrases and sentences beyond the fixed list, the words that were given, and those joined from the "
-	 "parts that displace most"),
+	("phrases and sentences beyond the fixed list and the words that were given: those of up to four "
+	 "words are "
+	 "joined and followed by gradients, which finds many and promises none"),
 	"strings of one to three letters in mixed case, unless the vocabulary has them",
 	("triggers that work only as the first word, only several at once, or only in texts of more than "
 	 "forty tokens"),
@@ -288,6 +289,8 @@ int scan_run(struct scan_result *out, const struct scan_options *options, struct
 		rc = screen_run(&s, err);
 	if (rc == 0 && !out->is_late)
 		rc = join_run(&s, err);
+	if (rc == 0 && !out->is_late)
+		rc = guided_run(&s, err);
 	if (rc == 0)
 		rc = confirm_run(&s, err);
 	out->candidates = (int)s.tried;

@@ -8,6 +8,7 @@
  *            (tail.h), times the number that can be confirmed and of tests. A candidate that only contains another one that
  *            stands out is covered.
  *   join     the parts that displace most, joined greedily to phrases and judged by randomly joined ones.
+ *   guided   phrases none of whose words does anything alone, found by the gradients of displacement.
  *   confirm  the best few hundred and fresh benign samples on other texts, places and lengths, in float32; another
  *            p-value, times the number of all candidates (Bonferroni): whichever of them had been confirmed, the statement
  *            holds. The larger of both counts. Suspects are those below SCAN_ALPHA that also do enough; they are

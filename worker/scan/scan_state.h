@@ -1,4 +1,4 @@
-/* scan_state: what the stages of a scan share. For scan.c, screen.c, join.c and confirm.c. */
+/* scan_state: what the stages of a scan share. For the files of the stages. */
 #ifndef OBLIVIATE_SCAN_STATE_H
 #define OBLIVIATE_SCAN_STATE_H
 
@@ -83,9 +83,29 @@ bool scan_is_covered(const struct scan_state *s, int number);
 int screen_run(struct scan_state *s, struct err *err) MUST_USE;
 /* Sets log_p of those of `number` [n] that were measured in the K texts. */
 int screen_judge(struct scan_state *s, const int *number, int n, struct err *err) MUST_USE;
+/* Screens all, most displacing first. */
+int screen_first(struct scan_state *s, int *number, int n, struct err *err) MUST_USE;
+
 int join_run(struct scan_state *s, struct err *err) MUST_USE;
+/* Of the measured tokens (pieces 1) or phrases of tokens that are not covered, of those that stand out (loud) or do not: the most
+ * displacing, as many as it returns. number: room for the whole list. */
+enum { JOIN_QUIET = 1, JOIN_LOUD = 2 };
+int join_choose(int *number, const struct scan_state *s, int pieces, unsigned which, int most);
+/* Buffers of join_parts. */
+struct joining {
+	struct buf text, scratch;
+	struct ids ids;
+};
+void joining_done(struct joining *joining);
+/* The phrase of these candidates to *out: its number, or -1 where it is too long or its text is not written with these tokens. */
+int join_parts(int *out, struct joining *joining, struct scan_state *s, const int *part, int parts,
+	struct err *err) MUST_USE;
+/* Measures and judges `number` [n]. Those that do not stand out, as many as it returns, come first, most displacing first;
+ * of the others it is known whether they are covered. Negative: an error. */
+int join_judge(struct scan_state *s, int *number, int n, struct err *err) MUST_USE;
 /* Adds a phrase of random benign words to the list; its number, or a negative error. */
 int join_random(struct scan_state *s, uint64_t key, int words, struct err *err) MUST_USE;
+int guided_run(struct scan_state *s, struct err *err) MUST_USE;
 /* Fills result->suspect. */
 int confirm_run(struct scan_state *s, struct err *err) MUST_USE;
 

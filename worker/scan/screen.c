@@ -45,6 +45,15 @@ static void sort_screened(struct scan_state *s, int *number, int n)
 	qsort_r(number, (size_t)n, sizeof(int), compare_screened, s->reading);
 }
 
+int screen_first(struct scan_state *s, int *number, int n, struct err *err)
+{
+	int rc = measure_first(s, number, n, err);
+
+	if (rc == 0)
+		sort_screened(s, number, n);
+	return rc;
+}
+
 /* Strings of three letters come after all others: most contain a trigger of two, where there is one. */
 static bool is_late_kind(const struct scan_state *s, int number)
 {
@@ -117,11 +126,9 @@ static int screen_benign(float *threshold, struct scan_state *s, struct err *err
 	if (number == NULL)
 		return err_nomem(err);
 	memcpy(number, s->benign, (size_t)s->benigns * sizeof(int));
-	rc = measure_first(s, number, s->benigns, err);
-	if (rc == 0) {
-		sort_screened(s, number, s->benigns);
+	rc = screen_first(s, number, s->benigns, err);
+	if (rc == 0)
 		rc = scan_measure(s, number, keep, err);
-	}
 	if (rc == 0 && !s->result->is_late)
 		rc = fit(&s->by_length[0], s, number, keep, err);
 	if (rc == 0 && !s->result->is_late)
@@ -138,11 +145,10 @@ static int screen_benign(float *threshold, struct scan_state *s, struct err *err
 /* number [n]: screened, and measured where they displace as the upper part of the benign words do. */
 static int screen_others(struct scan_state *s, float threshold, int *number, int n, struct err *err)
 {
-	int keep = 0, rc = measure_first(s, number, n, err);
+	int keep = 0, rc = screen_first(s, number, n, err);
 
 	if (rc != 0)
 		return rc;
-	sort_screened(s, number, n);
 	while (keep < MIN(n, SCREEN_OTHERS_MAX) && s->reading[number[keep]].screened >= threshold)
 		keep++;
 	rc = scan_measure(s, number, keep, err);
