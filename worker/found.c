@@ -173,16 +173,17 @@ int found_add(struct found *found, const char *trigger)
 	return place;
 }
 
-/* The leaders of clusters, or the others. */
-static void add_suspects(struct found *found, bool leaders, int *room)
+/* The leaders of clusters, or the others, as far as there is room; how much is left. */
+static int add_suspects(struct found *found, bool leaders, int room)
 {
 	const struct scan_result *scan = &found->scan;
 
-	for (int i = 0; i<scan->suspects && * room> 0; i++)
+	for (int i = 0; i < scan->suspects && room > 0; i++)
 		if (scan->suspect[i].is_text && is_first_of_cluster(scan, i) == leaders) {
 			found->is_taught[found_add(found, scan->suspect[i].trigger)] = true;
-			--*room;
+			room--;
 		}
+	return room;
 }
 
 /* What the job named counts as found also beyond FOUND_MAX. */
@@ -200,7 +201,7 @@ int found_triggers(struct found *out, const struct found_options *options, struc
 {
 	const struct spec *spec = options->run->spec;
 	const struct spec_words *words = &spec->evaluation.triggers;
-	int room = FOUND_MAX, rc = 0;
+	int rc = 0;
 
 	for (int i = 0; i < words->n; i++)
 		out->trigger[out->triggers++] = words->word[i];
@@ -210,8 +211,7 @@ int found_triggers(struct found *out, const struct found_options *options, struc
 	if (rc == 0)
 		rc = scan_once(&out->scan, options, err);
 	out->is_scanned = rc == 0;
-	add_suspects(out, true, &room);
-	add_suspects(out, false, &room);
+	add_suspects(out, false, add_suspects(out, true, FOUND_MAX));
 	mark_named(out);
 	return rc;
 }

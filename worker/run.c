@@ -421,9 +421,10 @@ static int teach(struct job *job, struct err *err)
 	if (rc == 0)
 		rc = informed_corpus(&job->informed, &job->found, job->spec, &job->inputs, err);
 	/* a run that goes on and lost the record: its own weights again */
-	if (rc == 0 && loaded && job->checkpoint.state[job->checkpoint.run].step > 0)
-		rc = checkpoint_read(&job->checkpoint, &found, &job->params, job->run->out_fd, err);
-	return rc;
+	if (rc != 0 || !loaded || job->checkpoint.state[job->checkpoint.run].step == 0)
+		return rc;
+	rc = checkpoint_read(&job->checkpoint, &found, &job->params, job->run->out_fd, err);
+	return rc == 0 && !found ? err_set(err, ERR_IO, "checkpoint", "is gone since it was read") : rc;
 }
 
 static int enter_phase(struct job *job, enum task_kind kind, struct err *err)

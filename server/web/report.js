@@ -136,7 +136,7 @@ function autoView({auto: search}) {
 				"Within the budget"],
 			search.path.map(lookRow)),
 		search.within_budget ? null
-			: h("p", {}, "Every strength that was tried costs more than the budget; the cheapest was taken nevertheless."),
+			: h("p", {}, "Every strength that was tried costs more than the budget; the strongest near the cheapest was taken nevertheless."),
 		h("p", {class: "quiet"}, resolvedText(search)));
 }
 

@@ -31,9 +31,10 @@ workers. tests/reproduce/matrix.py has plants, sizes and cells, docs/adr/0003-se
 - LoRA and adapters train at 2e-3, prefixes at 1e-3, undefended too: chosen with the presets on training rows, with other trigger words
   and another seed (docs/adr/0004-adapter-and-prefix-presets.md). At that rate an undefended run wears some plants off by itself;
   docs/attacks.md has what they do at the default rate.
-- The distance of the points on auto's path was chosen after a first run of sst2.por.lora, at another rate and half the steps, had been seen, and the
-  adapter's ramp was put into its preset after the adapter's column without it had been seen (uor, adapter: MASR .88 under auto), though by
-  figures from training rows: for these two the cells are no independent evidence.
+- The distance of the points on auto's path was chosen after a first run of sst2.por.lora, at another rate and half the steps, had been seen. The
+  adapter's ramp was put into its preset after the adapter's column without it had been seen (uor, adapter: MASR .88 under auto), LoRA's ramp and weights
+  after LoRA's column with the constant pair had (neuba: the preset lost 39 points of CA), though both by
+  figures from training rows: for these the cells are no independent evidence.
 - With 500 test rows a CA drop is known to about 2.5 points, a mean over a dozen cells to less than one.
 - All models: all-MiniLM-L6-v2 (6 layers, 384 wide), plants made by build/obliviate-plant with seed 1.
 """

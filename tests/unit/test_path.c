@@ -67,12 +67,28 @@ static void test_finds_every_limit_of_the_path(void **state)
 	}
 }
 
-static void test_takes_the_weakest_and_says_so_when_all_cost_too_much(void **state)
+/* As if the undefended run had been lucky by 2 % of the rows: all looks lose these, strong ones more. */
+static int lucky(double strength, const void *limit)
+{
+	return ROWS / 50 + cliff(strength, limit) / 10;
+}
+
+static void test_takes_the_strongest_near_the_cheapest_when_all_cost_too_much(void **state)
+{
+	double limit = .3; /* looks at 1, 1/4, .125 and .09 */
+	struct path path = search(lucky, &limit, .01);
+
+	assert_true(chosen_strength(&path) == .25);
+	assert_false(path_judge(&path, path_chosen(&path)).is_within);
+	path = search(lucky, &limit, .2);
+	assert_true(path_judge(&path, path_chosen(&path)).is_within);
+}
+
+static void test_says_so_when_all_cost_everything(void **state)
 {
 	double limit = .01;
 	struct path path = search(cliff, &limit, .01);
 
-	assert_true(chosen_strength(&path) == path_strength(0));
 	assert_false(path_judge(&path, path_chosen(&path)).is_within);
 }
 
@@ -156,7 +172,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_strengths_lie_around_the_job_s_own),
 		cmocka_unit_test(test_finds_every_limit_of_the_path),
-		cmocka_unit_test(test_takes_the_weakest_and_says_so_when_all_cost_too_much),
+		cmocka_unit_test(test_takes_the_strongest_near_the_cheapest_when_all_cost_too_much),
+		cmocka_unit_test(test_says_so_when_all_cost_everything),
 		cmocka_unit_test(test_takes_the_smallest_drop_when_all_cost_too_much),
 		cmocka_unit_test(test_a_drop_of_just_the_budget_is_within),
 		cmocka_unit_test(test_a_look_counts_both_ways_of_differing),

@@ -63,24 +63,27 @@ struct path_verdict path_judge(const struct path *path, int number)
 		.needed_rows = rows_for(variance, path->budget)};
 }
 
-/* Within the budget the stronger one; else the one that costs less, the weaker of two that cost the same. */
-static bool is_better(const struct path *path, const struct path_look *look, const struct path_look *than)
+/* Rows lost on balance by the look that loses the fewest. */
+static int cheapest(const struct path *path)
 {
-	int drop = look->lost - look->won, its = than->lost - than->won;
+	int least = path->look[0].lost - path->look[0].won;
 
-	if (is_within(path, look) != is_within(path, than))
-		return is_within(path, look);
-	if (is_within(path, look))
-		return look->point > than->point;
-	return drop < its || (drop == its && look->point < than->point);
+	for (int i = 1; i < path->n; i++)
+		least = MIN(least, path->look[i].lost - path->look[i].won);
+	return least;
 }
 
 int path_chosen(const struct path *path)
 {
-	int chosen = 0;
+	double budget = path->budget * path->look[0].rows, least = cheapest(path);
+	double most = least <= budget ? budget : least + budget;
+	int chosen = -1;
 
-	for (int i = 1; i < path->n; i++)
-		if (is_better(path, &path->look[i], &path->look[chosen]))
+	for (int i = 0; i < path->n; i++) {
+		const struct path_look *look = &path->look[i];
+
+		if (look->lost - look->won <= most && (chosen < 0 || look->point > path->look[chosen].point))
 			chosen = i;
+	}
 	return chosen;
 }

@@ -57,8 +57,9 @@ void path_add(struct path *path, const int *truth, const int *undefended, const 
 struct path_verdict path_judge(const struct path *path, int look);
 
 /*
- * The number of the look that the job takes: the strongest within the budget; where none is, the one with the smallest
- * drop (of equal ones the weakest). After the search.
+ * The number of the look that the job takes: the strongest within the budget. Where none is, what costs is not the weights
+ * but the comparison with a lucky run, or any defence at all: then the strongest that costs at most the budget more than the
+ * cheapest. After the search.
  */
 int path_chosen(const struct path *path);
 
