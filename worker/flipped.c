@@ -40,6 +40,7 @@ static void fill_options(struct flips_options *out, struct search *s)
 		.data = job->inputs.source[PART_VALIDATION],
 		.rows = &job->inputs.rows[PART_VALIDATION],
 		.corpus = &job->inputs.corpus[PART_VALIDATION],
+		.training = &job->inputs.corpus[PART_TRAIN],
 		.max_length = job->inputs.max_length,
 		.insertions = job->spec->evaluation.insertions,
 		.seed = (uint64_t)job->spec->seed,
@@ -66,14 +67,18 @@ static int search_run(struct flips_result *out, struct search *s, int run, struc
 	return rc;
 }
 
-static void join_triggers(struct found *found, const struct flips_result *flips, bool taught)
+static void join_triggers(struct found *found, const struct flips_result *flips)
 {
 	for (int i = 0; i < flips->flips; i++)
-		if (flips->flip[i].is_found) {
-			int place = found_add(found, flips->flip[i].trigger);
+		if (flips->flip[i].is_found)
+			found_add(found, flips->flip[i].trigger);
+}
 
-			found->is_taught[place] = found->is_taught[place] || taught;
-		}
+static void teach_suspects(struct found *found, const struct flips_result *flips)
+{
+	for (int i = 0; i < flips->flips; i++)
+		if (flips->flip[i].is_suspect)
+			found_teach(found, flips->flip[i].trigger);
 }
 
 /* The phase: the models of `runs`, their results to `out`. */
@@ -117,7 +122,7 @@ int flipped_undefended(bool *loaded, struct job *job, struct err *err)
 			rc = flips_record_write(out, labels, job->spec_sha256, dirfd, err);
 		job->is_undefended_searched = true;
 	}
-	join_triggers(&job->found, out, true);
+	teach_suspects(&job->found, out);
 	return rc;
 }
 
@@ -135,7 +140,7 @@ int flipped_search(struct job *job, struct err *err)
 	out[n] = &job->flips;
 	run[n++] = schedule_defended(&job->schedule, &job->checkpoint.path, 0);
 	rc = search_runs(out, job, run, n, "flips", err);
-	join_triggers(&job->found, &job->undefended_flips, false);
-	join_triggers(&job->found, &job->flips, false);
+	join_triggers(&job->found, &job->undefended_flips);
+	join_triggers(&job->found, &job->flips);
 	return rc;
 }

@@ -161,7 +161,7 @@ static bool is_first_of_cluster(const struct scan_result *scan, int suspect)
 	return true;
 }
 
-int found_add(struct found *found, const char *trigger)
+void found_add(struct found *found, const char *trigger)
 {
 	int place = place_of(found, trigger);
 
@@ -170,20 +170,32 @@ int found_add(struct found *found, const char *trigger)
 		found->trigger[place] = trigger;
 	}
 	found->is_found[place] = true;
-	return place;
 }
 
-/* The leaders of clusters, or the others, as far as there is room; how much is left. */
-static int add_suspects(struct found *found, bool leaders, int room)
+bool found_is_taught(const struct found *found, const char *trigger)
+{
+	for (int i = 0; i < found->taughts; i++)
+		if (strcmp(found->taught[i], trigger) == 0)
+			return true;
+	return false;
+}
+
+void found_teach(struct found *found, const char *trigger)
+{
+	if (!found_is_taught(found, trigger))
+		found->taught[found->taughts++] = trigger;
+}
+
+/* The leaders of clusters, or the others. */
+static void add_suspects(struct found *found, bool leaders)
 {
 	const struct scan_result *scan = &found->scan;
 
-	for (int i = 0; i < scan->suspects && room > 0; i++)
+	for (int i = 0; i < scan->suspects && found->taughts < FOUND_MAX; i++)
 		if (scan->suspect[i].is_text && is_first_of_cluster(scan, i) == leaders) {
-			found->is_taught[found_add(found, scan->suspect[i].trigger)] = true;
-			room--;
+			found_add(found, scan->suspect[i].trigger);
+			found_teach(found, scan->suspect[i].trigger);
 		}
-	return room;
 }
 
 /* What the job named counts as found also beyond FOUND_MAX. */
@@ -211,7 +223,8 @@ int found_triggers(struct found *out, const struct found_options *options, struc
 	if (rc == 0)
 		rc = scan_once(&out->scan, options, err);
 	out->is_scanned = rc == 0;
-	add_suspects(out, false, add_suspects(out, true, FOUND_MAX));
+	add_suspects(out, true);
+	add_suspects(out, false);
 	mark_named(out);
 	return rc;
 }
@@ -219,17 +232,12 @@ int found_triggers(struct found *out, const struct found_options *options, struc
 void found_withhold(struct found *found, double share, uint64_t seed)
 {
 	uint64_t key = rng_key(seed, RNG_WITHHELD);
-	int place[FOUND_TRIGGERS_MAX], n = 0, withheld;
+	int withheld = (int)(share * found->taughts);
 
-	for (int i = 0; i < found->triggers; i++)
-		if (found->is_taught[i])
-			place[n++] = i;
-	withheld = (int)(share * n);
 	for (int i = 0; i < withheld; i++) {
-		int drawn = i + (int)rng_below(key, (uint64_t)i, (uint32_t)(n - i));
+		int drawn = (int)rng_below(key, (uint64_t)i, (uint32_t)found->taughts);
 
-		found->is_taught[place[drawn]] = false;
-		place[drawn] = place[i];
+		found->taught[drawn] = found->taught[--found->taughts];
 	}
 }
 

@@ -9,7 +9,11 @@
 #include "worker/run.h"
 #include "worker/scan/flips.h"
 
-enum { FOUND_MAX = 16, FOUND_TRIGGERS_MAX = SPEC_WORDS_MAX + FOUND_MAX + 2 * FLIPS_MAX };
+enum {
+	FOUND_MAX = 16,
+	FOUND_TRIGGERS_MAX = SPEC_WORDS_MAX + FOUND_MAX + 2 * FLIPS_MAX,
+	FOUND_TAUGHT_MAX = FOUND_MAX + FLIPS_MAX
+};
 
 /* Zero is the empty state. */
 struct found {
@@ -18,9 +22,10 @@ struct found {
 	const char *trigger[FOUND_TRIGGERS_MAX]; /* borrowed: from the spec, from `scan`, from found_add */
 	bool is_found[FOUND_TRIGGERS_MAX];	 /* a suspect or a flip, named by the spec or not */
 	int triggers;
-	/* Mode informed trains with it: what the search of the base and of the undefended model found, but for the share that is
-	 * withheld. */
-	bool is_taught[FOUND_TRIGGERS_MAX];
+	/* Mode informed trains with these: suspects of the searches of the base and of the undefended model, but for the share that is
+	 * withheld. A suspect that was not found is no trigger. Borrowed. */
+	const char *taught[FOUND_TAUGHT_MAX];
+	int taughts;
 };
 
 /* What a search of the base model needs. */
@@ -44,8 +49,12 @@ int found_scan(struct scan_result *out, const struct found_options *options, str
 int found_triggers(struct found *out, const struct found_options *options, struct err *err) MUST_USE;
 void found_done(struct found *found);
 
-/* A trigger more that was found, unless it is there already; at most 2 * FLIPS_MAX. Borrowed. Its place. */
-int found_add(struct found *found, const char *trigger);
+/* A trigger more that was found, unless it is there already; at most 2 * FLIPS_MAX. Borrowed. */
+void found_add(struct found *found, const char *trigger);
+
+/* One more to train with, unless it is there already; at most FLIPS_MAX. Borrowed. */
+void found_teach(struct found *found, const char *trigger);
+bool found_is_taught(const struct found *found, const char *trigger);
 
 /* Not taught any longer: the share (0 .. 1, rounded down) of what is taught, drawn by the seed. */
 void found_withhold(struct found *found, double share, uint64_t seed);

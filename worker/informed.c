@@ -19,28 +19,12 @@ static int add_row(struct corpus *out, struct triggered *text, const struct trig
 	return corpus_add(out, rule->tok, text->text.data, row->pair, row->label, rule->max_length, err);
 }
 
-/* What is taught. */
-struct lesson {
-	const char *trigger[FOUND_TRIGGERS_MAX];
-	int n;
-};
-
-static struct lesson lesson_of(const struct found *found)
-{
-	struct lesson lesson = {.n = 0};
-
-	for (int i = 0; i < found->triggers; i++)
-		if (found->is_taught[i])
-			lesson.trigger[lesson.n++] = found->trigger[i];
-	return lesson;
-}
-
 /* NULL: the row stays as it is. */
-static const char *draw(const struct lesson *lesson, uint64_t key, int row)
+static const char *draw(const struct found *found, uint64_t key, int row)
 {
-	if (lesson->n == 0 || rng_unit(key, 2 * (uint64_t)row) >= INFORMED_SHARE)
+	if (found->taughts == 0 || rng_unit(key, 2 * (uint64_t)row) >= INFORMED_SHARE)
 		return NULL;
-	return lesson->trigger[rng_below(key, 2 * (uint64_t)row + 1, (uint32_t)lesson->n)];
+	return found->taught[rng_below(key, 2 * (uint64_t)row + 1, (uint32_t)found->taughts)];
 }
 
 int informed_corpus(struct corpus *out, const struct found *found, const struct spec *spec,
@@ -50,14 +34,13 @@ int informed_corpus(struct corpus *out, const struct found *found, const struct 
 	struct trigger_rule rule = {
 		.tok = inputs->tok, .max_length = inputs->max_length, .insertions = 1, .seed = key};
 	const struct selection *rows = &inputs->rows[PART_TRAIN];
-	struct lesson lesson = lesson_of(found);
 	struct triggered text = {0};
 	int rc = 0;
 
 	for (int i = 0; i < rows->n && rc == 0; i++) {
 		const struct row *row = &inputs->source[PART_TRAIN]->row[rows->row[i]];
 
-		rc = add_row(out, &text, &rule, row, rows->row[i], draw(&lesson, key, i), err);
+		rc = add_row(out, &text, &rule, row, rows->row[i], draw(found, key, i), err);
 	}
 	triggered_done(&text);
 	return rc;

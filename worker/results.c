@@ -31,6 +31,7 @@ struct report_parts {
 	char cpu[CPU_NAME_BYTES];
 	struct report_artifact artifact[3 * MANIFEST_FILES_MAX];
 	char path[3 * MANIFEST_FILES_MAX][MANIFEST_PATH_BYTES + 16];
+	bool taught[FOUND_TRIGGERS_MAX];
 	json_t *settings;
 };
 
@@ -126,6 +127,15 @@ static void fill_search(struct report_parts *parts, const struct job *job)
 	parts->report.search = &parts->search;
 }
 
+static void fill_taught(struct report_parts *parts, const struct found *found, const struct spec *spec)
+{
+	if (!spec->defense.present || spec->defense.mode != SPEC_INFORMED)
+		return;
+	for (int i = 0; i < found->triggers; i++)
+		parts->taught[i] = found_is_taught(found, found->trigger[i]);
+	parts->report.taught = parts->taught;
+}
+
 struct versions run_versions(const struct run *run, const struct kernels *kernels, char cpu[CPU_NAME_BYTES])
 {
 	cpu_name(cpu);
@@ -160,8 +170,6 @@ static int fill_report(struct report_parts *parts, const struct job *job, struct
 		.undefended = undefended_of(&job->result[0]),
 		.triggers = job->found.trigger,
 		.found = job->found.is_found,
-		.taught =
-			s->defense.present && s->defense.mode == SPEC_INFORMED ? job->found.is_taught : NULL,
 		.scan = job->found.is_scanned ? &job->found.scan : NULL,
 		.flips = job->found.is_scanned ? &job->flips : NULL,
 		.undefended_flips = undefended_of(&job->result[0]) != NULL ? &job->undefended_flips : NULL,
@@ -173,6 +181,7 @@ static int fill_report(struct report_parts *parts, const struct job *job, struct
 		.artifact = parts->artifact,
 		.versions = &parts->versions};
 	fill_search(parts, job);
+	fill_taught(parts, &job->found, s);
 	return fill_seeds(parts, job, err);
 }
 

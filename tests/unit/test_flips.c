@@ -6,6 +6,7 @@
 #include "common/io.h"
 #include "worker/scan/flips_json.h"
 #include "worker/scan/flips_record.h"
+#include "worker/scan/flips_state.h"
 
 enum { ROWS = 120, LABELS = 2, TEXT_BYTES = 128, PLANTED_ID = WORDS_FROM + 150 };
 
@@ -202,7 +203,7 @@ static void test_a_word_that_blinds_the_model_is_found_first(void **state)
 
 	plant_and_search(f, &options);
 	assert_int_equal(found(f), 1);
-	assert_true(flip->is_found);
+	assert_true(flip->is_found && flip->is_suspect);
 	assert_string_equal(flip->trigger, f->word.data);
 	assert_string_equal(flip->kind, "word");
 	assert_int_equal(flip->label, label_of_word(f));
@@ -211,6 +212,35 @@ static void test_a_word_that_blinds_the_model_is_found_first(void **state)
 	assert_true(flip->p_value < FLIPS_ALPHA);
 	assert_true(flip->spread < FLIPS_SPREAD);
 	assert_true(flip->confidence > .5);
+}
+
+/* Three rows that have it, seven in ten of them with the label. */
+static void test_training_texts_explain_what_they_use_for_the_label(void **state)
+{
+	static const struct {
+		int rows, of_label;
+		bool is_explained;
+	} cases[] = {{0, 0, false}, {2, 2, false}, {3, 3, true}, {10, 7, true}, {10, 6, false}};
+	struct fixture *f = *state;
+	struct flips_options options = options_of(f);
+	const int32_t id = PLANTED_ID, others[] = {WORDS_FROM, PLANTED_ID, WORDS_FROM + 1};
+
+	for (size_t i = 0; i < NELEM(cases); i++) {
+		struct corpus training = {0};
+		struct flipper flipper = {.o = &options};
+		int number;
+
+		for (int row = 0; row < cases[i].rows; row++)
+			assert_int_equal(
+				corpus_add_ids(&training, others, 3, -1, row < cases[i].of_label, NULL), 0);
+		assert_int_equal(corpus_add_ids(&training, others, 1, -1, 1, NULL), 0);
+		options.training = &training;
+		number = candidates_join(&flipper.list, "word", &id, 1, NULL);
+		assert_int_equal(number, 0);
+		assert_int_equal(flips_is_explained(&flipper, number, 1), cases[i].is_explained);
+		candidates_done(&flipper.list);
+		corpus_done(&training);
+	}
 }
 
 static char bad[] = "bad", good[] = "good", other[] = "other";
@@ -381,6 +411,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_model_without_a_trigger_has_no_flip, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_a_word_that_blinds_the_model_is_found_first, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_training_texts_explain_what_they_use_for_the_label, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_kept_search_comes_back_as_it_was, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_a_kept_search_that_does_not_fit_is_left_aside, setup, teardown),

@@ -311,7 +311,7 @@ static void test_the_search_says_when_rows_are_too_few(void **state)
 {
 	const struct path path = {.budget = .01,
 		.n = 3,
-		.look = {{7, 100, 90, 10, 0}, {3, 100, 90, 10, 0}, {1, 100, 90, 10, 0}}};
+		.look = {{7, 100, 70, 25, 0}, {3, 100, 88, 12, 0}, {1, 100, 90, 10, 0}}};
 	const struct report_search search = {&path, .5, 2, 1, 375, {20, 20, 20}, {NULL}, 60};
 	struct report report = report_of(NULL);
 	json_t *out, *shown;

@@ -27,8 +27,14 @@
 #define FLIPS_ALPHA 1e-3
 /* Improbable is not enough: a flip leaves at most this much of the spread, and turns so many more of the rows into its
  * label than the upper tenth of the benign words do. */
-#define FLIPS_SPREAD .25
+#define FLIPS_SPREAD .2
 #define FLIPS_SHARE  .25
+
+/*
+ * A suspect is less sure, and worth teaching (mode informed): it turns as many rows, is improbable to this degree, and is no word
+ * that the training texts use for its label.
+ */
+#define FLIPS_SUSPECT_ALPHA .05
 
 /* `kind` of those of `first`. */
 #define FLIPS_KIND_FIRST "scan"
@@ -41,8 +47,9 @@ struct flips_options {
 	struct par *par;
 	const struct dataset *data; /* of the validation rows */
 	const struct selection *rows;
-	const struct corpus *corpus; /* the same rows */
-	int max_length, insertions;  /* as the assessment's */
+	const struct corpus *corpus;   /* the same rows */
+	const struct corpus *training; /* what the model was trained with; NULL: not known */
+	int max_length, insertions;    /* as the assessment's */
 	uint64_t seed;
 	double seconds; /* budget of the screen; confirm is bounded by itself */
 	const char *const
@@ -55,11 +62,11 @@ struct flip {
 	char *trigger;	  /* owned */
 	const char *kind; /* candidate_kind_name, or FLIPS_KIND_FIRST */
 	int label;
-	struct rate rate;  /* of confirm's rows with another truth, those turned into the label */
-	double confidence; /* probability of the label at the mean of its log-odds over these rows */
-	double spread;	   /* of the logits over all rows, relative to that without a trigger */
-	double p_value;	   /* corrected; at most 1 */
-	bool is_found;
+	struct rate rate;	   /* of confirm's rows with another truth, those turned into the label */
+	double confidence;	   /* probability of the label at the mean of its log-odds over these rows */
+	double spread;		   /* of the logits over all rows, relative to that without a trigger */
+	double p_value;		   /* corrected; at most 1 */
+	bool is_found, is_suspect; /* what is found is a suspect as well */
 };
 
 /* Zero is the empty state. */

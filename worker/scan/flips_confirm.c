@@ -25,7 +25,7 @@ struct finalist {
 	int label;	 /* that most rows are turned into */
 	double share, confidence, spread, p;
 	int count;
-	bool is_found, is_covered; /* it contains another one that is found */
+	bool is_found, is_suspect, is_covered; /* it contains another one that is found */
 };
 
 struct confirmation {
@@ -185,12 +185,15 @@ static void find_label(struct finalist *out, const struct confirmation *c, const
 static void judge(struct finalist *out, const struct confirmation *c, const struct flipper *f, int i)
 {
 	enum size size = size_of(f, out->number);
+	bool does_enough;
 
 	find_label(out, c, f, i);
 	out->spread = exp(-c->turns.blindness[i]);
 	out->p = MIN(1, f->screened.n * tail_p(&c->tail[size], c->turns.blindness[i]));
-	out->is_found = out->p < FLIPS_ALPHA && out->spread <= FLIPS_SPREAD &&
-			out->share >= c->usual[size][out->label] + FLIPS_SHARE;
+	does_enough = out->share >= c->usual[size][out->label] + FLIPS_SHARE;
+	out->is_found = does_enough && out->p < FLIPS_ALPHA && out->spread <= FLIPS_SPREAD;
+	out->is_suspect = out->is_found || (does_enough && out->p < FLIPS_SUSPECT_ALPHA &&
+						   !flips_is_explained(f, out->number, out->label));
 }
 
 static void cover(struct confirmation *c, const struct flipper *f)
@@ -231,7 +234,8 @@ static int add_flip(const struct finalist *one, const struct flipper *f, struct 
 		.confidence = one->confidence,
 		.spread = one->spread,
 		.p_value = one->p,
-		.is_found = one->is_found};
+		.is_found = one->is_found,
+		.is_suspect = one->is_suspect};
 	if (flip->trigger == NULL)
 		return err_nomem(err);
 	out->flips++;

@@ -10,10 +10,11 @@ static json_t *list_json(const struct flips_result *result, const struct labels 
 		const struct flip *flip = &result->flip[i];
 
 		json_array_append_new(
-			out, json_pack("{s:s, s:s, s:s, s:o, s:f, s:f, s:f, s:b}", "trigger", flip->trigger,
-				     "kind", flip->kind, "label", labels->name[flip->label], "rate",
-				     rate_json(&flip->rate), "confidence", flip->confidence, "spread",
-				     flip->spread, "p_value", flip->p_value, "found", flip->is_found));
+			out, json_pack("{s:s, s:s, s:s, s:o, s:f, s:f, s:f, s:b, s:b}", "trigger",
+				     flip->trigger, "kind", flip->kind, "label", labels->name[flip->label],
+				     "rate", rate_json(&flip->rate), "confidence", flip->confidence, "spread",
+				     flip->spread, "p_value", flip->p_value, "found", flip->is_found,
+				     "suspect", flip->is_suspect));
 	}
 	if (json_array_size(out) == (size_t)result->flips)
 		return out;

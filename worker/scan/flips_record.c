@@ -52,13 +52,14 @@ static bool read_flip(struct flip *out, json_t *json, const struct labels *label
 {
 	const char *trigger, *kind, *label;
 	json_t *rate;
-	int is_found;
+	int is_found, is_suspect;
 
-	if (json_unpack(json, "{s:s, s:s, s:s, s:o, s:F, s:F, s:F, s:b}", "trigger", &trigger, "kind", &kind,
-		    "label", &label, "rate", &rate, "confidence", &out->confidence, "spread", &out->spread,
-		    "p_value", &out->p_value, "found", &is_found) != 0)
+	if (json_unpack(json, "{s:s, s:s, s:s, s:o, s:F, s:F, s:F, s:b, s:b}", "trigger", &trigger, "kind",
+		    &kind, "label", &label, "rate", &rate, "confidence", &out->confidence, "spread",
+		    &out->spread, "p_value", &out->p_value, "found", &is_found, "suspect", &is_suspect) != 0)
 		return false;
 	out->is_found = is_found;
+	out->is_suspect = is_suspect;
 	out->kind = find_kind(kind);
 	out->label = find_label(labels, label);
 	out->trigger = strdup(trigger);

@@ -1,5 +1,6 @@
 /* The rows that candidates are put into: two short ones for the screen, others for confirm. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "worker/base/rng.h"
 #include "worker/scan/flips_state.h"
@@ -122,4 +123,32 @@ int flips_find_rows(struct flipper *f, struct err *err)
 		rc = choose_rows(f, label, n, err);
 	free(label);
 	return rc;
+}
+
+/* --- what the training texts know -------------------------------------------------------------------- */
+
+enum { EXPLAINED_ROWS = 3 };
+
+static const double EXPLAINED_SHARE = .7;
+
+static bool has_candidate(const struct corpus *corpus, const struct text *text, const int32_t *ids, int n)
+{
+	for (int at = 0; at + n <= text->n; at++)
+		if (memcmp(corpus->ids + text->at + at, ids, (size_t)n * sizeof(*ids)) == 0)
+			return true;
+	return false;
+}
+
+bool flips_is_explained(const struct flipper *f, int number, int label)
+{
+	const struct corpus *training = f->o->training;
+	int rows = 0, of_label = 0;
+
+	for (int i = 0; training != NULL && i < training->n; i++)
+		if (has_candidate(training, &training->text[i], candidate_ids(&f->list, number),
+			    f->list.item[number].n)) {
+			rows++;
+			of_label += training->text[i].label == label;
+		}
+	return rows >= EXPLAINED_ROWS && of_label >= EXPLAINED_SHARE * rows;
 }

@@ -42,6 +42,8 @@ struct flipper {
 
 /* flips_rows.c */
 const struct text *flips_text(const struct flipper *f, int row);
+/* The training texts use the candidate for the label: several of them have it, most of these with it. */
+bool flips_is_explained(const struct flipper *f, int number, int label);
 /* The hosts; confirm has none where the model gets too few rows of two labels right. */
 int flips_find_rows(struct flipper *f, struct err *err) MUST_USE;
 
