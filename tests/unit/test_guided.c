@@ -3,6 +3,7 @@
  * same model where they do not; gives the same on any number of threads; and stops where it is told to.
  */
 #include "tests/unit/pair_model.h"
+#include "tests/unit/scan_fixture.h"
 #include "worker/scan/scan_json.h"
 #include "worker/scan/scan_state.h"
 #include "worker/scan/slopes.h"
@@ -12,69 +13,30 @@ static const int PAIR[MARKS] = {WORDS_FROM + 1017, WORDS_FROM + 2150};
 /* Between what one of the words gives and what both do; above both. */
 static const double BETWEEN = .8, ABOVE = 9;
 
-struct fixture {
-	struct planted planted; /* for its tokenizer */
-	struct random_model model;
-	struct encoder encoder;
-	struct par *par;
-	struct scan_result result;
-	struct err err;
-};
-
-static int setup(void **state)
+static void make_model(struct fixture *f, double bar)
 {
-	struct fixture *f = calloc(1, sizeof(*f));
-
-	planted_init(&f->planted);
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	scan_result_done(&f->result);
-	encoder_done(&f->encoder);
-	par_free(f->par);
-	planted_done(&f->planted);
-	free(f);
-	return 0;
-}
-
-static void make_model(struct fixture *f, double bar, int threads)
-{
-	par_free(f->par);
-	encoder_done(&f->encoder);
 	numbers_stream = 7;
-	pair_model_init(&f->model, PAIR, bar);
-	assert_int_equal(par_new(&f->par, threads, NULL), 0);
-	assert_int_equal(encoder_init(&f->encoder, &f->model.config, &f->model.weights, kernels_best(),
-				 LINEAR_FLOAT32, NULL, NULL),
-		0);
+	pair_model_init(&f->planted.model, PAIR, bar);
 }
 
-static int scan(struct fixture *f, struct scan_watch watch)
+static struct scan_options options_of(struct fixture *f)
 {
-	struct scan_options options = {.tok = f->planted.tok,
+	return (struct scan_options){.tok = f->planted.tok,
 		.fast = &f->encoder,
 		.exact = &f->encoder,
-		.par = f->par,
 		.max_length = PAIRED.max_tokens,
 		.seed = 3,
 		.texts = 3,
 		.candidates = 3200,
-		.seconds = 1e6,
-		.watch = watch};
-
-	scan_result_done(&f->result);
-	return scan_run(&f->result, &options, &f->err);
+		.seconds = 1e6};
 }
 
-static void scan_whole(struct fixture *f)
+static void scan(struct fixture *f, double bar, int threads)
 {
-	if (scan(f, (struct scan_watch){0}) != 0)
-		fail_msg("%s: %s", f->err.where, f->err.text);
+	struct scan_options options = options_of(f);
+
+	make_model(f, bar);
+	scan_with(f, &options, threads);
 }
 
 static char *pair_text(struct fixture *f)
@@ -136,7 +98,8 @@ static void test_neither_word_does_anything_alone_and_both_do(void **state)
 	struct probe_score *score = calloc(ROOM, sizeof(*score));
 	int *number = calloc(ROOM, sizeof(*number));
 
-	make_model(f, BETWEEN, 2);
+	make_model(f, BETWEEN);
+	make_ready(f, 2);
 	words_init(&words, f);
 	assert_true(words.both < ROOM);
 	for (int i = 0; i <= words.both; i++)
@@ -161,7 +124,8 @@ static void test_slopes_stop_where_the_flag_is_set(void **state)
 	bool *may = calloc(VOCABULARY, sizeof(*may));
 	volatile sig_atomic_t stop = 1;
 
-	make_model(f, BETWEEN, 2);
+	make_model(f, BETWEEN);
+	make_ready(f, 2);
 	words_init(&words, f);
 	assert_int_equal(slopes_init(&slopes, &words.probe, &f->encoder, f->par, may, &f->err), 0);
 	assert_int_equal(slopes_run(&answer, NULL, &slopes, &phrase, 1, &f->err), 0);
@@ -182,8 +146,7 @@ static void test_a_pair_is_found_none_of_whose_words_does_anything(void **state)
 	char *pair = pair_text(f);
 	const struct scan_suspect *found = NULL;
 
-	make_model(f, BETWEEN, 2);
-	scan_whole(f);
+	scan(f, BETWEEN, 2);
 	assert_int_equal(f->result.verdict, SCAN_SUSPICIOUS);
 	for (int i = 0; i < f->result.suspects; i++) {
 		assert_int_equal(f->result.suspect[i].cluster, 0);
@@ -200,8 +163,7 @@ static void test_the_same_words_are_clean_where_the_bar_is_above_both(void **sta
 {
 	struct fixture *f = *state;
 
-	make_model(f, ABOVE, 2);
-	scan_whole(f);
+	scan(f, ABOVE, 2);
 	assert_int_equal(f->result.verdict, SCAN_CLEAN);
 	assert_true(f->result.closest.trigger == NULL || f->result.closest.log10_p > log10(SCAN_ALPHA));
 }
@@ -210,8 +172,7 @@ static json_t *report_of(struct fixture *f, int threads)
 {
 	json_t *json;
 
-	make_model(f, BETWEEN, threads);
-	scan_whole(f);
+	scan(f, BETWEEN, threads);
 	assert_int_equal(scan_json(&json, &f->result, &f->err), 0);
 	assert_int_equal(json_object_del(json, "seconds"), 0);
 	return json;
@@ -237,15 +198,56 @@ static void test_it_stops_where_it_is_told_to(void **state)
 {
 	static const int from_last[] = {12, 18, 26};
 	struct fixture *f = *state;
+	struct scan_options options = options_of(f);
 	int calls = 0;
 
-	make_model(f, BETWEEN, 2);
-	assert_int_equal(scan(f, (struct scan_watch){count_call, &calls}), 0);
+	options.watch = (struct scan_watch){count_call, &calls};
+	make_model(f, BETWEEN);
+	scan_with(f, &options, 2);
 	for (size_t i = 0; i < NELEM(from_last); i++) {
 		int left = calls - from_last[i];
 
-		assert_int_equal(scan(f, (struct scan_watch){planted_refuse, &left}), -ERR_STOPPED);
+		scan_result_done(&f->result);
+		options.watch = (struct scan_watch){planted_refuse, &left};
+		assert_int_equal(scan_run(&f->result, &options, &f->err), -ERR_STOPPED);
 		assert_int_equal(f->result.suspects, 0);
+	}
+}
+
+struct clock_at {
+	struct scan_result *result;
+	int left;
+};
+
+/* The time is up at the call after `left` others. */
+static int run_out(void *arg, int64_t done, int64_t of, struct err *err)
+{
+	struct clock_at *at = arg;
+
+	if (at->left-- <= 0)
+		at->result->is_late = true;
+	return 0;
+}
+
+static void test_what_was_found_is_said_when_the_time_is_up(void **state)
+{
+	static const int from_last[] = {12, 18, 26, 40};
+	struct fixture *f = *state;
+	struct scan_options options = options_of(f);
+	int calls = 0;
+
+	options.watch = (struct scan_watch){count_call, &calls};
+	make_model(f, BETWEEN);
+	scan_with(f, &options, 2);
+	for (size_t i = 0; i < NELEM(from_last); i++) {
+		struct clock_at at = {&f->result, calls - from_last[i]};
+
+		scan_result_done(&f->result);
+		options.watch = (struct scan_watch){run_out, &at};
+		assert_int_equal(scan_run(&f->result, &options, &f->err), 0);
+		assert_true(f->result.is_late);
+		assert_int_equal(
+			f->result.verdict, f->result.suspects > 0 ? SCAN_SUSPICIOUS : SCAN_UNDECIDED);
 	}
 }
 
@@ -261,6 +263,8 @@ int main(void)
 			test_the_same_words_are_clean_where_the_bar_is_above_both, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads_change_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_it_stops_where_it_is_told_to, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_what_was_found_is_said_when_the_time_is_up, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

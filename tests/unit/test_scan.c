@@ -2,40 +2,11 @@
  * The scan finds a trigger that was put into a model by hand, and nothing in the same model without it; it gives
  * the same on any number of threads; it says what it did not search.
  */
-#include "tests/unit/planted_model.h"
+#include "tests/unit/scan_fixture.h"
 #include "common/io.h"
 #include "worker/scan/scan_json.h"
 #include "worker/scan/scan_record.h"
 #include "worker/scan/scan_state.h"
-
-struct fixture {
-	struct planted planted;
-	struct encoder encoder;
-	struct par *par;
-	struct scan_result result;
-	struct err err;
-};
-
-static int setup(void **state)
-{
-	struct fixture *f = calloc(1, sizeof(*f));
-
-	planted_init(&f->planted);
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	scan_result_done(&f->result);
-	encoder_done(&f->encoder);
-	par_free(f->par);
-	planted_done(&f->planted);
-	free(f);
-	return 0;
-}
 
 static struct scan_options options_of(struct fixture *f)
 {
@@ -47,20 +18,6 @@ static struct scan_options options_of(struct fixture *f)
 		.texts = 3,
 		.candidates = 6000,
 		.seconds = 1e6};
-}
-
-static void scan_with(struct fixture *f, struct scan_options *options, int threads)
-{
-	scan_result_done(&f->result);
-	encoder_done(&f->encoder);
-	par_free(f->par);
-	assert_int_equal(par_new(&f->par, threads, NULL), 0);
-	assert_int_equal(encoder_init(&f->encoder, &f->planted.model.config, &f->planted.model.weights,
-				 kernels_best(), LINEAR_FLOAT32, NULL, NULL),
-		0);
-	options->par = f->par;
-	if (scan_run(&f->result, options, &f->err) != 0)
-		fail_msg("%s: %s", f->err.where, f->err.text);
 }
 
 static const struct scan_suspect *suspect(const struct fixture *f, const char *trigger)
