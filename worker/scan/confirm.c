@@ -8,8 +8,9 @@
 
 enum { CONFIRM_MAX = SCAN_SUSPECTS_MAX };
 
+/* With 120 phrases, twelve in the tail, scales came out so large that pairs planted without a doubt did not stand out. */
 static const struct calibration_sample WORDS = {.n = 400, .share = .1, .stream = 3000},
-				       PHRASES = {.n = 120, .share = .1, .stream = 3000};
+				       PHRASES = {.n = 240, .share = .1, .stream = 3000};
 static const double SAME_DIRECTION = .8;
 
 struct confirmation {
