@@ -357,5 +357,8 @@ def write(out, cells, place):
     for name in dict.fromkeys(cell.task for cell in cells):
         mine = [result for result in results if result.cell.task == name]
         text += task_section(name, mine) + informed_section(mine) + gates_section(mine) + write_plots(out, name, mine)
+    remedies = out / "results/remedies.md"  # written by hand beside the plots, of these results
+    if remedies.exists():
+        text += remedies.read_text() + "\n"
     text += REPEAT + "".join(f"| {task.title} | {task.where} |\n" for task in tasks.TASKS.values())
     (out / "results.md").write_text(text)
