@@ -340,12 +340,11 @@ static json_t *find_properties(json_t *top, const char *path, const char **leaf)
 static json_t *field_schema(const struct spec_field *f)
 {
 	json_t *schema = widen(type_schema(f), f);
-	char about[256];
+	const char *later = f->flags & FIELD_LATER
+				    ? " Not built yet: anything but the default is refused as unsupported."
+				    : "";
 
-	snprintf(about, sizeof(about), "%s%s", f->about,
-		f->flags & FIELD_LATER ? " Not built yet: anything but the default is refused as unsupported."
-				       : "");
-	json_object_set_new(schema, "description", json_string(about));
+	json_object_set_new(schema, "description", json_sprintf("%s%s", f->about, later));
 	if (!(f->flags & (FIELD_REQUIRED | FIELD_UNWRITTEN)))
 		json_object_set_new(schema, "default", default_json(f));
 	return schema;

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "common/json.h"
-#include "common/spec.h"
+#include "common/spec_table.h"
 
 #define HASH "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define BASE "\"model\": \"model-a\", \"training_file\": \"file-a\""
@@ -461,6 +461,38 @@ static void test_a_scan_refuses_what_it_does_not_know(void **state)
 	}
 }
 
+/* Of the schema's property with this path. */
+static const char *description_of(json_t *properties, const char *path)
+{
+	const char *dot = strchr(path, '.');
+	json_t *schema =
+		json_object_getn(properties, path, dot != NULL ? (size_t)(dot - path) : strlen(path));
+	json_t *either = json_object_get(schema, "anyOf"), *inner;
+
+	if (dot == NULL)
+		return json_string_value(json_object_get(schema, "description"));
+	inner = json_object_get(either != NULL ? json_array_get(either, 0) : schema, "properties");
+	return description_of(inner, dot + 1);
+}
+
+static void test_schema_says_all_that_the_table_says(void **state)
+{
+	json_t *schema = spec_schema(SPEC_FINE_TUNING), *properties = json_object_get(schema, "properties");
+	const struct spec_table *table = &spec_tables[SPEC_FINE_TUNING];
+	int compared = 0;
+
+	for (size_t i = 0; i < table->n; i++) {
+		const char *said = description_of(properties, table->field[i].path);
+
+		if (said == NULL) /* written only, or below what this test descends into */
+			continue;
+		assert_int_equal(strncmp(said, table->field[i].about, strlen(table->field[i].about)), 0);
+		compared++;
+	}
+	assert_true(compared > 30);
+	json_decref(schema);
+}
+
 static void test_schema_has_every_field(void **state)
 {
 	json_t *schema = spec_schema(SPEC_FINE_TUNING), *properties = json_object_get(schema, "properties"),
@@ -494,6 +526,7 @@ int main(void)
 		cmocka_unit_test(test_a_scan_comes_back_from_its_canonical_text),
 		cmocka_unit_test(test_a_scan_refuses_what_it_does_not_know),
 		cmocka_unit_test(test_schema_has_every_field),
+		cmocka_unit_test(test_schema_says_all_that_the_table_says),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
