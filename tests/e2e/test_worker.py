@@ -205,8 +205,8 @@ def test_an_informed_job_trains_with_the_same_after_a_stop(model, tmp_path):
         assert code == OK, log
         assert set(steps_by_phase(lines)) == {"train", "flips"} | ({"search"} if lost else set())
         assert searched(again) == searched(tmp_path / "whole")
-        assert (again / "adapter/adapter_model.safetensors").read_bytes() == \
-            (tmp_path / "whole/adapter/adapter_model.safetensors").read_bytes()
+        for name in ("adapter/adapter_model.safetensors", "metrics.csv"):
+            assert (again / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_a_stopped_job_keeps_its_scan(model, tmp_path):

@@ -67,20 +67,20 @@ static void test_finds_every_limit_of_the_path(void **state)
 	}
 }
 
-/* As if the undefended run had been lucky by 2 % of the rows: all looks lose these, strong ones more. */
-static int lucky(double strength, const void *limit)
+/* As if the undefended run had been lucky by 2 % of the rows: all looks lose these, and the more, the stronger they are. */
+static int lucky(double strength, const void *per_unit)
 {
-	return ROWS / 50 + cliff(strength, limit) / 10;
+	return ROWS / 50 + linear(strength, per_unit);
 }
 
 static void test_takes_the_strongest_near_the_cheapest_when_all_cost_too_much(void **state)
 {
-	double limit = .3; /* looks at 1, 1/4, .125 and .09 */
-	struct path path = search(lucky, &limit, .01);
+	int per_unit = ROWS / 50; /* looks at 1, 1/4, 1/8 and .09 lose .040, .025, .022 and .021 */
+	struct path path = search(lucky, &per_unit, .01);
 
 	assert_true(chosen_strength(&path) == .25);
 	assert_false(path_judge(&path, path_chosen(&path)).is_within);
-	path = search(lucky, &limit, .2);
+	path = search(lucky, &per_unit, .2);
 	assert_true(path_judge(&path, path_chosen(&path)).is_within);
 }
 
