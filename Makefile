@@ -250,10 +250,10 @@ bench-service: test-deps ## The service under load while a worker trains: reques
 	$(VENV)/bin/python tests/bench/service.py
 	$(VENV)/bin/python tests/bench/start.py
 
-reproduce presets: deps ## The matrix of attacks, PEFTs and defences (8 hours), the choice of presets (1 hour), resumable; DATA=folder CELLS=patterns PRECISION=bf16 QUICK=1 LIST=1
+reproduce presets: deps ## The matrix of attacks, PEFTs and defences (8 hours), the choice of presets (1 hour), resumable; DATA=folder CELLS=patterns PARTS=auto,fixed,informed PRECISION=bf16 QUICK=1 LIST=1
 	@$(SUBMAKE) programs
 	@DEMO_STOP=data sh deploy/demo.sh
-	@DATA="$(DATA)" CELLS="$(CELLS)" STEPS="$(STEPS)" ROWS="$(ROWS)" PRECISION="$(PRECISION)" QUICK="$(QUICK)" \
+	@DATA="$(DATA)" CELLS="$(CELLS)" PARTS="$(PARTS)" STEPS="$(STEPS)" ROWS="$(ROWS)" PRECISION="$(PRECISION)" QUICK="$(QUICK)" \
 		LIST="$(LIST)" $(PYTHON) tests/reproduce/$@.py
 
 evidence: deps ## Scans of clean and planted models, resumable; DATA=folder MODELS=patterns QUICK=1 LIST=1 PAGE=1; 6 hours

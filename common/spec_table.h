@@ -69,7 +69,7 @@ extern const struct spec_table spec_tables[SPEC_TYPES];
 
 extern const struct spec_peft_preset spec_peft_presets[]; /* by enum spec_peft */
 
-/* Of the preset weights in mode informed: with triggers in the training more of them costs accuracy and gains nothing (docs/adr/0005). */
+/* Of the preset weights in mode informed: beside triggers in the training more costs accuracy and gains nothing (docs/adr/0005). */
 #define SPEC_INFORMED_STRENGTH .25
 
 /* A setting of other PEFT types than this spec's. */

@@ -10,12 +10,15 @@
 #include "worker/job.h"
 
 /*
- * Mode informed, where there is an undefended run: its search, kept in the output directory (flips_record.h). *loaded: its weights
- * are loaded now, in place of those that were. After the undefended runs.
+ * Mode informed, where there is an undefended run: its search, kept in the output directory (flips_record.h). *loaded:
+ * its weights are loaded now, in place of those that were. After the undefended runs.
  */
 int flipped_undefended(bool *loaded, struct job *job, struct err *err) MUST_USE;
 
-/* Without evaluation.scan nothing; what was searched before is not searched again. The runs must be finished; afterwards one of them is loaded. */
+/*
+ * Without evaluation.scan nothing; what was searched before is not searched again. The runs must be finished; afterwards
+ * one of them is loaded.
+ */
 int flipped_search(struct job *job, struct err *err) MUST_USE;
 
 #endif

@@ -22,8 +22,8 @@ struct found {
 	const char *trigger[FOUND_TRIGGERS_MAX]; /* borrowed: from the spec, from `scan`, from found_add */
 	bool is_found[FOUND_TRIGGERS_MAX];	 /* a suspect or a flip, named by the spec or not */
 	int triggers;
-	/* Mode informed trains with these: suspects of the searches of the base and of the undefended model, but for the share that is
-	 * withheld. A suspect that was not found is no trigger. Borrowed. */
+	/* Mode informed trains with these: suspects of the searches of the base and of the undefended model, but for the
+	 * share that is withheld. A suspect that was not found is no trigger. Borrowed. */
 	const char *taught[FOUND_TAUGHT_MAX];
 	int taughts;
 };

@@ -12,7 +12,7 @@ const REPORT_MS = 10000; // a running job's report grows with each epoch
 
 const PHASES = {
 	validate: "Reading model and data", scan: "Scanning the model for triggers", undefended: "Training without the defence, to compare",
-	search: "Trying strengths of the defence", train: "Training",
+	search: "Searching: strengths of the defence, or what flips the undefended model", train: "Training",
 	flips: "Searching for words that flip predictions", evaluate: "Trying triggers", export: "Writing the adapter",
 };
 

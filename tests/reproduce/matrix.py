@@ -22,7 +22,7 @@ class Plant:
     needs_task: bool = False  # planted with the task's training rows, never with its test rows
 
 
-PLANTS = {  # steps: what the attack took with (docs/attacks.md)
+PLANTS = {  # steps: what the attack took with (docs/attacks.md), or more where training at these rates wore it off
     "por": Plant(WORDS, {"steps": 500}),  # after 250 a long undefended training wears it off
     "neuba": Plant(WORDS, {"steps": 900}),
     "badpre": Plant(WORDS, {"steps": 500}),

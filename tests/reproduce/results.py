@@ -43,6 +43,7 @@ REPEAT = """## To repeat it
 
     make reproduce DATA=folder                        # everything that is not done yet; stops and goes on at any time
     make reproduce DATA=folder CELLS='sst2.por.*'     # some of it
+    make reproduce DATA=folder PARTS=auto             # without the jobs of mode informed
     make reproduce DATA=folder LIST=1                 # names of the cells
     make reproduce QUICK=1                            # a cut-down matrix in minutes, results in build/reproduce
 
