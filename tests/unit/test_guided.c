@@ -193,17 +193,25 @@ static int count_call(void *arg, int64_t done, int64_t of, struct err *err)
 	return 0;
 }
 
+/* Of the watch, in a whole scan of the model with a pair; the options are ready for another then. */
+static int count_calls(struct fixture *f, struct scan_options *options)
+{
+	int calls = 0;
+
+	options->watch = (struct scan_watch){count_call, &calls};
+	make_model(f, BETWEEN);
+	scan_with(f, options, 2);
+	return calls;
+}
+
 /* The last call is confirm's, and those before it calibrate; guided's come before these. */
 static void test_it_stops_where_it_is_told_to(void **state)
 {
 	static const int from_last[] = {12, 18, 26};
 	struct fixture *f = *state;
 	struct scan_options options = options_of(f);
-	int calls = 0;
+	int calls = count_calls(f, &options);
 
-	options.watch = (struct scan_watch){count_call, &calls};
-	make_model(f, BETWEEN);
-	scan_with(f, &options, 2);
 	for (size_t i = 0; i < NELEM(from_last); i++) {
 		int left = calls - from_last[i];
 
@@ -234,11 +242,8 @@ static void test_what_was_found_is_said_when_the_time_is_up(void **state)
 	static const int from_last[] = {12, 18, 26, 40};
 	struct fixture *f = *state;
 	struct scan_options options = options_of(f);
-	int calls = 0;
+	int calls = count_calls(f, &options);
 
-	options.watch = (struct scan_watch){count_call, &calls};
-	make_model(f, BETWEEN);
-	scan_with(f, &options, 2);
 	for (size_t i = 0; i < NELEM(from_last); i++) {
 		struct clock_at at = {&f->result, calls - from_last[i]};
 
