@@ -550,6 +550,14 @@ static int check_auto(struct parse *p)
 	return 0;
 }
 
+static int check_withhold(struct parse *p)
+{
+	if (p->spec->defense.withhold == 0 || is_informed_mode(p->spec))
+		return 0;
+	return err_set(p->err, ERR_INVALID_VALUE, "defense.withhold",
+		"needs mode \"informed\": no other one teaches what was found");
+}
+
 /* The informed defence trains with what a scan finds. */
 static int switch_scan(struct parse *p)
 {
@@ -607,6 +615,8 @@ static int parse_top(struct parse *p, json_t *json)
 		rc = settle_seeds(p);
 	if (rc == 0)
 		rc = check_auto(p);
+	if (rc == 0)
+		rc = check_withhold(p);
 	if (rc == 0)
 		rc = switch_comparison(p);
 	if (rc == 0)

@@ -125,8 +125,7 @@ static const struct spec_field fine_tuning_fields[] = {
 		.about = "Mode auto: accuracy that the search may give up against an undefended run."},
 	{"defense.withhold", FIELD_REAL, 0, AT(defense.withhold), 0, .9, 0,
 		.about = "Mode informed: share of the found triggers that training does not see, to measure "
-			 "what "
-			 "it does to triggers that nobody found."},
+			 "what it does to triggers that nobody found."},
 
 	{"data", FIELD_GROUP, .about = "How the data files are read."},
 	{"data.task", FIELD_CHOICE, 0, AT(data.task), .choices = task_names, .about = "The task."},

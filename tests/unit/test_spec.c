@@ -196,6 +196,7 @@ static const struct {
 		"defense.mode"},
 	{"{" BASE ", \"defense\": {\"mode\": \"auto\", \"max_ca_drop\": 2}}", ERR_INVALID_VALUE,
 		"defense.max_ca_drop"},
+	{"{" BASE ", \"defense\": {\"withhold\": 0.5}}", ERR_INVALID_VALUE, "defense.withhold"},
 	{"{" BASE ", \"defense\": {\"amplify\": -1}}", ERR_INVALID_VALUE, "defense.amplify"},
 	{"{" BASE ", \"defense\": true}", ERR_INVALID_VALUE, "defense"},
 	{"{" BASE ", \"data\": {\"text_column\": null}}", ERR_INVALID_VALUE, "data.text_column"},
