@@ -73,6 +73,13 @@ static double incomplete_beta(double a, double b, double x)
 					 : 1 - front * fraction(b, a, 1 - x) / b;
 }
 
+double bound_student_tail(double t, double freedom)
+{
+	double one_side = t == 0 ? .5 : incomplete_beta(freedom / 2, .5, freedom / (freedom + t * t)) / 2;
+
+	return t < 0 ? 1 - one_side : one_side;
+}
+
 /* arg: a, b, and the probability that is looked for. */
 static double beyond(const double *arg, double x)
 {

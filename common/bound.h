@@ -11,6 +11,7 @@
  *
  *          where q is the likeliest share of won rows given d: the larger root of
  *          2 n q^2 + (d (2 n - lost + won) - lost - won) q - won d (1 - d) = 0.
+ *   tail   of Student's t distribution, for a further value beside a sample's mean and deviation
  *
  * Counts may be fractions: a bound is then that of the continuous extension, which needed numbers of rows are
  * searched with. Each bound holds alone at 1 - alpha; several hold together where each takes its part of alpha.
@@ -29,5 +30,8 @@ struct bound bound_rate(double count, double total, double alpha);
 
 /* Share of rows lost less share won: 0 <= lost, won; lost + won <= rows, 0 < rows <= 1e9. Within [-1, 1]. */
 struct bound bound_drop(double lost, double won, double rows, double alpha);
+
+/* P(T >= t) with so many degrees of freedom, 0 < freedom <= 1e9; small ones are exact as well. */
+double bound_student_tail(double t, double freedom);
 
 #endif

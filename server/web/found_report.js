@@ -46,13 +46,15 @@ export function beforeAfterView({evaluation, undefended, scan}) {
 function flipRow(flip) {
 	return rowOf([h("code", {}, flip.trigger), flip.found ? " found" : null], h("td", {}, flip.kind), h("td", {}, flip.label),
 		cell(flip.rate), h("td", {}, percent(flip.confidence)), h("td", {class: "number"}, number(flip.spread, 3)),
-		h("td", {class: "number"}, flip.p_value.toExponential(1)));
+		h("td", {class: "number"}, flip.p_value.toExponential(1)),
+		h("td", {class: "number"}, flip.neighbors === null ? "–" : percent(flip.neighbors)));
 }
 
 function flipTable(name, searched) {
 	const caption = `${name}: ${searched.candidates} candidates, the best in ${searched.rows} validation rows, of which a usual ` +
 		`word turns ${percent(searched.usual_rate)} at most`;
-	return table(caption, ["Word", "Kind", "Label", "Rows turned", "Confidence", "Spread left", "p"], searched.flips.map(flipRow));
+	return table(caption, ["Word", "Kind", "Label", "Rows turned", "Confidence", "Spread left", "p", "Neighbours do"],
+		searched.flips.map(flipRow));
 }
 
 // Words that make a trained model blind to the text; the worst, found or not.

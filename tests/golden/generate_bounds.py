@@ -2,7 +2,7 @@
 
 Nothing here is shared with common/bound.c but the definitions. Clopper-Pearson bounds are found on the binomial sum itself,
 term by term with 40 digits; Tango's on a likelihood that is maximised by search, with the quantile of Python's
-statistics.NormalDist.
+statistics.NormalDist; Student's tails by integrating the density.
 
     python3 tests/golden/generate_bounds.py              mpmath 1.3.0
     python3 tests/golden/generate_bounds.py coverage     the table of docs/verdict.md: how often the bound of a drop misses it
@@ -24,6 +24,7 @@ BOUNDS_OF_RATES = [
 BOUNDS_OF_DROPS = [
     (0, 0, 50), (1, 0, 50), (0, 1, 50), (5, 2, 50), (50, 0, 50), (0, 50, 50), (0, 0, 2000), (20, 20, 2000), (60, 18, 2000),
     (18, 60, 2000), (3, 0, 400), (25, 25, 50)]
+TAILS = [(0, 5), (1, 1), (2.5, 31), (-1.2, 7), (12, 31), (40, 31), (1.96, 100000), (-30, 3)]
 ALPHAS = [0.05, 0.05 / 2, 0.05 / 27, 0.05 / 600]
 
 
@@ -79,6 +80,16 @@ def drop(lost, won, rows, alpha):
             "low": float(bisect(lambda d: z - score(lost, won, rows, d, -1), -1 + tiny, seen)) if won < rows else -1.0}
 
 
+# --- tails -------------------------------------------------------------------------------------------------
+
+
+def tail(t, freedom):
+    v = mpf(freedom)
+    front = mpmath.gamma((v + 1) / 2) / (mpmath.sqrt(v * mpmath.pi) * mpmath.gamma(v / 2))
+    beyond = mpmath.quad(lambda x: front * (1 + x * x / v) ** (-(v + 1) / 2), [abs(mpf(t)), abs(mpf(t)) + 1, abs(mpf(t)) + 10, mpmath.inf])
+    return {"t": t, "freedom": freedom, "p": float(beyond if t >= 0 else 1 - beyond)}
+
+
 # --- how often the bound of a drop misses it ---------------------------------------------------------------
 
 
@@ -121,8 +132,9 @@ def main():
     mpmath.mp.dps = 40
     rates = [rate(count, total, alpha) for count, total in BOUNDS_OF_RATES for alpha in ALPHAS]
     drops = [drop(lost, won, rows, alpha) for lost, won, rows in BOUNDS_OF_DROPS for alpha in ALPHAS]
-    lines = [",\n".join(json.dumps(one) for one in some) for some in (rates, drops)]
-    (Path(__file__).parent / "bounds.json").write_text(f'{{"rates": [\n{lines[0]}\n],\n"drops": [\n{lines[1]}\n]}}\n')
+    lines = [",\n".join(json.dumps(one) for one in some) for some in (rates, drops, [tail(*one) for one in TAILS])]
+    text = f'{{"rates": [\n{lines[0]}\n],\n"drops": [\n{lines[1]}\n],\n"tails": [\n{lines[2]}\n]}}\n'
+    (Path(__file__).parent / "bounds.json").write_text(text)
 
 
 if __name__ == "__main__":

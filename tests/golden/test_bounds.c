@@ -53,11 +53,28 @@ static void test_drops_agree_with_a_searched_likelihood(void **state)
 	}
 }
 
+/* Some are of the size of 1e-28. */
+static void test_tails_agree_with_the_integral(void **state)
+{
+	const json_t *list = golden_get(golden.root, "tails"), *c;
+	size_t i;
+
+	assert_true(json_array_size(list) >= 8);
+	json_array_foreach(list, i, c)
+	{
+		double p = golden_number(c, "p"),
+		       ours = bound_student_tail(golden_number(c, "t"), golden_number(c, "freedom"));
+
+		golden_check_number("p over the expected one", ours / p, 1, tolerance);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rates_agree_with_the_binomial_sum),
 		cmocka_unit_test(test_drops_agree_with_a_searched_likelihood),
+		cmocka_unit_test(test_tails_agree_with_the_integral),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

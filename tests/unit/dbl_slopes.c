@@ -1,5 +1,5 @@
 /*
- * Slopes in double precision: the displacement's gradient by a slot's embedding against central differences, in two
+ * Slopes in double precision: the gradient of displacement, and of the cosine with a direction, by a slot's embedding against central differences, in two
  * layers and several texts, and that the tokens named are those with the largest products with it.
  */
 #include "tests/unit/planted_model.h"
@@ -7,9 +7,10 @@
 
 static const double TOLERANCE = 1e-7;
 
-enum { PHRASES = 3, TEXTS = 2 };
+enum { PHRASES = 4, TEXTS = 2 };
 
-static const struct slopes_phrase PHRASE[PHRASES] = {
+/* The last one goes along `direction`. */
+static struct slopes_phrase phrases[PHRASES] = {
 	{.id = {WORDS_FROM + 11, WORDS_FROM + 1203, WORDS_FROM + 2204},
 		.n = 3,
 		.text = 0,
@@ -19,6 +20,7 @@ static const struct slopes_phrase PHRASE[PHRASES] = {
 		.n = 4,
 		.text = 1,
 		.open = 15},
+	{.id = {WORDS_FROM + 15, WORDS_FROM + 31}, .n = 2, .text = 0, .open = 3},
 };
 
 struct slopes_run_of {
@@ -33,7 +35,8 @@ struct slopes_run_of {
 	bool may[VOCABULARY];
 	struct slopes_answer answer[PHRASES];
 	real *gradient; /* [PHRASES, SLOPES_SLOTS, D] */
-	int asked;	/* whose displacement is the loss */
+	real *direction;
+	int asked; /* whose value is the loss */
 };
 
 static void begin(struct slopes_run_of *run)
@@ -56,6 +59,10 @@ static void begin(struct slopes_run_of *run)
 	for (int id = WORDS_FROM; id < VOCABULARY; id++)
 		run->may[id] = id % 3 != 0;
 	assert_int_equal(slopes_init(&run->slopes, &run->probe, &run->encoder, run->par, run->may, NULL), 0);
+	run->direction = zeros((size_t)run->config.D);
+	for (int j = 0; j < run->config.D; j++)
+		run->direction[j] = (real)((j % 2 == 0 ? 1 : -1) / sqrt(run->config.D));
+	phrases[PHRASES - 1].along = run->direction;
 	run->gradient = zeros((size_t)(PHRASES * SLOPES_SLOTS * run->config.D));
 }
 
@@ -70,17 +77,17 @@ static void end(struct slopes_run_of *run)
 	free(run);
 }
 
-static double displacement(void *arg)
+static double value(void *arg)
 {
 	struct slopes_run_of *run = arg;
 
-	assert_int_equal(slopes_run(run->answer, run->gradient, &run->slopes, PHRASE, PHRASES, NULL), 0);
-	return run->answer[run->asked].displacement;
+	assert_int_equal(slopes_run(run->answer, run->gradient, &run->slopes, phrases, PHRASES, NULL), 0);
+	return run->answer[run->asked].value;
 }
 
 static bool is_open(int phrase, int slot)
 {
-	return slot < PHRASE[phrase].n && (PHRASE[phrase].open >> slot & 1) != 0;
+	return slot < phrases[phrase].n && (phrases[phrase].open >> slot & 1) != 0;
 }
 
 static void check_slot(struct slopes_run_of *run, int phrase, int slot)
@@ -90,10 +97,10 @@ static void check_slot(struct slopes_run_of *run, int phrase, int slot)
 	real *word = random_model_writable(&run->model, run->model.weights.word);
 
 	run->asked = phrase;
-	displacement(run);
+	value(run);
 	gradient = copy_of(run->gradient + (size_t)(phrase * SLOPES_SLOTS + slot) * D, D);
-	check_gradient("slot", displacement, run, word + (size_t)PHRASE[phrase].id[slot] * D, gradient, D, 1,
-		TOLERANCE);
+	check_gradient(
+		"slot", value, run, word + (size_t)phrases[phrase].id[slot] * D, gradient, D, 1, TOLERANCE);
 }
 
 static void test_gradient_of_every_open_slot_is_the_derivative(void **state)
@@ -141,7 +148,7 @@ static void test_the_tokens_named_are_the_steepest_of_those_allowed(void **state
 	struct slopes_run_of *run = calloc(1, sizeof(*run));
 
 	begin(run);
-	displacement(run);
+	value(run);
 	for (int phrase = 0; phrase < PHRASES; phrase++)
 		for (int slot = 0; slot < SLOPES_SLOTS; slot++) {
 			if (is_open(phrase, slot))

@@ -212,6 +212,30 @@ static void test_a_word_that_blinds_the_model_is_found_first(void **state)
 	assert_true(flip->p_value < FLIPS_ALPHA);
 	assert_true(flip->spread < FLIPS_SPREAD);
 	assert_true(flip->confidence > .5);
+	assert_true(flip->neighbors < FLIPS_NEIGHBORS);
+}
+
+/* What is planted is nearest to what is planted: its mark is by far the largest number of an embedding. */
+static void test_words_whose_neighbours_do_the_same_are_no_triggers(void **state)
+{
+	enum { KIN = 7 };
+	struct fixture *f = *state;
+	struct flips_options options = options_of(f);
+	int ids[KIN];
+
+	for (int i = 0; i < KIN; i++)
+		ids[i] = PLANTED_ID + 100 * i;
+	planted_put(&f->planted, ids, KIN, 60);
+	make_model(f);
+	search_with(f, &options);
+	assert_int_equal(found(f), 0);
+	assert_int_equal(f->result.flips, FLIPS_MAX);
+	for (int i = 0; i < KIN; i++) {
+		assert_false(f->result.flip[i].is_suspect);
+		assert_true(f->result.flip[i].p_value < FLIPS_ALPHA);
+		assert_true(f->result.flip[i].neighbors > .7);
+	}
+	assert_true(isnan(f->result.flip[KIN].neighbors));
 }
 
 /* Three rows that have it, seven in ten of them with the label. */
@@ -411,6 +435,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_model_without_a_trigger_has_no_flip, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_a_word_that_blinds_the_model_is_found_first, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_words_whose_neighbours_do_the_same_are_no_triggers, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_training_texts_explain_what_they_use_for_the_label, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_kept_search_comes_back_as_it_was, setup, teardown),

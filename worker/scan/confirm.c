@@ -106,6 +106,18 @@ static double log_tried(const struct scan_state *s, int number)
 	return log(s->tried) * (item->kind == CANDIDATE_JOINED ? item->n : 1);
 }
 
+/* A phrase is also held against what a search reaches; the less probable of both counts, and that there are two. */
+static double log_p_of(const struct confirmation *c, const struct scan_state *s, int which)
+{
+	const struct candidate *item = &s->list.item[c->number[which]];
+	double log_p = calibration_log_p(
+		&c->by_length[scan_length_of(item->n)], &c->score[which], log_tried(s, c->number[which]));
+
+	if (item->kind != CANDIDATE_JOINED)
+		return log_p;
+	return log(2) + MIN(log_p, reach_log_p(s, item->n, &c->score[which]));
+}
+
 static bool does_enough(const struct probe_score *score, const struct calibration *benign)
 {
 	double usual = benign->tail[SCAN_DISPLACEMENT].threshold;
@@ -120,8 +132,7 @@ static void judge(struct confirmation *c, const struct scan_state *s)
 		int number = c->number[i];
 		const struct calibration *benign = &c->by_length[scan_length_of(s->list.item[number].n)];
 
-		c->log_p[i] = MAX(s->reading[number].log_p,
-			calibration_log_p(benign, &c->score[i], log_tried(s, number)));
+		c->log_p[i] = MAX(s->reading[number].log_p, log_p_of(c, s, i));
 		c->does_enough[i] = does_enough(&c->score[i], benign);
 	}
 }

@@ -11,8 +11,8 @@
  * moves the logits of all rows and leaves the rows apart. So what is compared is the spread of the logits over the rows,
  * relative to that without the word: 1 for benign words, near 0 for triggers. Its p-value comes from the tail of benign
  * words of the same model in confirm's rows (tail.h; for what has several pieces, of as many benign words side by side),
- * times the number of candidates. A flip is found where that is below FLIPS_ALPHA and it does enough. What only contains a
- * flip is none of its own.
+ * times the number of candidates. A flip is found where that is below FLIPS_ALPHA, it does enough, and words of nearly its
+ * meaning do not (flips_neighbors.c). What only contains a flip is none of its own.
  *
  * The same bytes by seed, whatever the threads, unless the time runs out. Memory: flips_result_done.
  */
@@ -35,6 +35,9 @@
  * that the training texts use for its label.
  */
 #define FLIPS_SUSPECT_ALPHA .05
+
+/* Neither: what a third of its nearest words in the table of embeddings does, they shift the label's log-odds by this share of its own shift. */
+#define FLIPS_NEIGHBORS .5
 
 /* `kind` of those of `first`. */
 #define FLIPS_KIND_FIRST "scan"
@@ -62,10 +65,11 @@ struct flip {
 	char *trigger;	  /* owned */
 	const char *kind; /* candidate_kind_name, or FLIPS_KIND_FIRST */
 	int label;
-	struct rate rate;	   /* of confirm's rows with another truth, those turned into the label */
-	double confidence;	   /* probability of the label at the mean of its log-odds over these rows */
-	double spread;		   /* of the logits over all rows, relative to that without a trigger */
-	double p_value;		   /* corrected; at most 1 */
+	struct rate rate;  /* of confirm's rows with another truth, those turned into the label */
+	double confidence; /* probability of the label at the mean of its log-odds over these rows */
+	double spread;	   /* of the logits over all rows, relative to that without a trigger */
+	double p_value;	   /* corrected; at most 1 */
+	double neighbors; /* share of its shift that a third of the nearest words reach; NAN: not asked, since it is too weak */
 	bool is_found, is_suspect; /* what is found is a suspect as well */
 };
 

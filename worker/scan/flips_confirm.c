@@ -24,6 +24,8 @@ struct finalist {
 	double screened; /* what holds in the short rows */
 	int label;	 /* that most rows are turned into */
 	double share, confidence, spread, p;
+	double shift;	  /* of the label's log-odds */
+	double neighbors; /* NAN: not asked */
 	int count;
 	bool is_found, is_suspect, is_covered; /* it contains another one that is found */
 };
@@ -80,8 +82,7 @@ static int draw_word(const struct flipper *f, uint64_t key, int i)
 	return f->tried[f->benign[rng_below(key, (uint64_t)i, (uint32_t)f->benigns)]];
 }
 
-/* So many benign words, joined: their number in the list, or a negative error. */
-static int draw_phrase(struct flipper *f, uint64_t key, int words, struct err *err)
+int flips_join_words(struct flipper *f, const char *const *word, int words, struct err *err)
 {
 	struct buf text = {0}, scratch = {0};
 	struct ids ids = {0};
@@ -89,7 +90,7 @@ static int draw_phrase(struct flipper *f, uint64_t key, int words, struct err *e
 
 	for (int i = 0; i < words; i++) {
 		buf_str(&text, i > 0 ? " " : "");
-		buf_str(&text, candidate_text(&f->list, draw_word(f, key, i)));
+		buf_str(&text, word[i]);
 	}
 	if (text.failed)
 		rc = err_nomem(err);
@@ -101,6 +102,16 @@ static int draw_phrase(struct flipper *f, uint64_t key, int words, struct err *e
 	buf_done(&scratch);
 	buf_done(&text);
 	return rc;
+}
+
+/* So many benign words, joined: their number in the list, or a negative error. */
+static int draw_phrase(struct flipper *f, uint64_t key, int words, struct err *err)
+{
+	const char *word[CANDIDATE_PIECES_MAX];
+
+	for (int i = 0; i < words; i++)
+		word[i] = candidate_text(&f->list, draw_word(f, key, i));
+	return flips_join_words(f, word, words, err);
 }
 
 /* Where a size's sample begins in c->number and c->turns. */
@@ -180,6 +191,7 @@ static void find_label(struct finalist *out, const struct confirmation *c, const
 		out->share = share;
 	}
 	out->confidence = 1 / (1 + exp(-c->turns.odds[cell + (size_t)out->label]));
+	out->shift = c->turns.odds[cell + (size_t)out->label] - f->confirm.odds[out->label];
 }
 
 static void judge(struct finalist *out, const struct confirmation *c, const struct flipper *f, int i)
@@ -188,6 +200,7 @@ static void judge(struct finalist *out, const struct confirmation *c, const stru
 	bool does_enough;
 
 	find_label(out, c, f, i);
+	out->neighbors = NAN;
 	out->spread = exp(-c->turns.blindness[i]);
 	out->p = MIN(1, f->screened.n * tail_p(&c->tail[size], c->turns.blindness[i]));
 	does_enough = out->share >= c->usual[size][out->label] + FLIPS_SHARE;
@@ -234,6 +247,7 @@ static int add_flip(const struct finalist *one, const struct flipper *f, struct 
 		.confidence = one->confidence,
 		.spread = one->spread,
 		.p_value = one->p,
+		.neighbors = one->neighbors,
 		.is_found = one->is_found,
 		.is_suspect = one->is_suspect};
 	if (flip->trigger == NULL)
@@ -242,14 +256,36 @@ static int add_flip(const struct finalist *one, const struct flipper *f, struct 
 	return 0;
 }
 
+/* Of what is to be told, whether it stands alone. */
+static int ask_neighbors(struct confirmation *c, struct flipper *f, struct err *err)
+{
+	int kept = 0, rc = 0;
+
+	for (int i = 0; i < c->n && kept < FLIPS_MAX && rc == 0; i++) {
+		struct finalist *one = &c->finalist[i];
+
+		if (!one->is_suspect || one->is_covered)
+			continue;
+		rc = flips_neighbors(&one->neighbors, f, one->number, one->label, one->shift, err);
+		if (one->neighbors < FLIPS_NEIGHBORS)
+			kept++;
+		else
+			one->is_found = one->is_suspect = false;
+	}
+	return rc;
+}
+
 static int fill_flips(struct confirmation *c, struct flipper *f, struct err *err)
 {
-	int rc = 0;
+	size_t size = sizeof(*c->finalist);
+	int rc;
 
 	for (int i = 0; i < c->n; i++)
 		judge(&c->finalist[i], c, f, i);
 	cover(c, f);
-	qsort(c->finalist, (size_t)c->n, sizeof(*c->finalist), compare_finalists);
+	qsort(c->finalist, (size_t)c->n, size, compare_finalists);
+	rc = ask_neighbors(c, f, err);
+	qsort(c->finalist, (size_t)c->n, size, compare_finalists);
 	for (int i = 0; i < c->n && rc == 0; i++)
 		if (f->result->flips < FLIPS_MAX && !c->finalist[i].is_covered)
 			rc = add_flip(&c->finalist[i], f, err);

@@ -1,5 +1,7 @@
 #include "worker/scan/flips_json.h"
 
+#include <math.h>
+
 #include "worker/eval/rate_json.h"
 
 static json_t *list_json(const struct flips_result *result, const struct labels *labels)
@@ -10,11 +12,12 @@ static json_t *list_json(const struct flips_result *result, const struct labels 
 		const struct flip *flip = &result->flip[i];
 
 		json_array_append_new(
-			out, json_pack("{s:s, s:s, s:s, s:o, s:f, s:f, s:f, s:b, s:b}", "trigger",
+			out, json_pack("{s:s, s:s, s:s, s:o, s:f, s:f, s:f, s:o, s:b, s:b}", "trigger",
 				     flip->trigger, "kind", flip->kind, "label", labels->name[flip->label],
 				     "rate", rate_json(&flip->rate), "confidence", flip->confidence, "spread",
-				     flip->spread, "p_value", flip->p_value, "found", flip->is_found,
-				     "suspect", flip->is_suspect));
+				     flip->spread, "p_value", flip->p_value, "neighbors",
+				     isnan(flip->neighbors) ? json_null() : json_real(flip->neighbors),
+				     "found", flip->is_found, "suspect", flip->is_suspect));
 	}
 	if (json_array_size(out) == (size_t)result->flips)
 		return out;

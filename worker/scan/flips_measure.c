@@ -159,8 +159,16 @@ int flips_measure_clean(struct hosts *hosts, struct flipper *f, struct err *err)
 	}
 	if (rc == 0)
 		rc = predict(f->label, NULL, f->logits, f->o->model, &f->corpus, f->o->par, err);
-	hosts->clean = rc == 0 ? spread_of(f->logits, hosts->n, f->K) : 0;
-	return rc;
+	if (rc != 0)
+		return rc;
+	for (int l = 0; l < f->K; l++) {
+		int count = 0;
+
+		hosts->odds[l] = 0;
+		take_label(&hosts->odds[l], &count, f, hosts, 0, l);
+	}
+	hosts->clean = spread_of(f->logits, hosts->n, f->K);
+	return 0;
 }
 
 int flips_measure(struct turns *out, struct flipper *f, const struct hosts *hosts, const int *number, int n,

@@ -1,5 +1,6 @@
 #include "worker/scan/flips_record.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -51,19 +52,22 @@ static bool read_rate(struct rate *out, json_t *json)
 static bool read_flip(struct flip *out, json_t *json, const struct labels *labels)
 {
 	const char *trigger, *kind, *label;
-	json_t *rate;
+	json_t *rate, *neighbors;
 	int is_found, is_suspect;
 
-	if (json_unpack(json, "{s:s, s:s, s:s, s:o, s:F, s:F, s:F, s:b, s:b}", "trigger", &trigger, "kind",
-		    &kind, "label", &label, "rate", &rate, "confidence", &out->confidence, "spread",
-		    &out->spread, "p_value", &out->p_value, "found", &is_found, "suspect", &is_suspect) != 0)
+	if (json_unpack(json, "{s:s, s:s, s:s, s:o, s:F, s:F, s:F, s:o, s:b, s:b}", "trigger", &trigger,
+		    "kind", &kind, "label", &label, "rate", &rate, "confidence", &out->confidence, "spread",
+		    &out->spread, "p_value", &out->p_value, "neighbors", &neighbors, "found", &is_found,
+		    "suspect", &is_suspect) != 0)
 		return false;
+	out->neighbors = json_is_null(neighbors) ? NAN : json_number_value(neighbors);
 	out->is_found = is_found;
 	out->is_suspect = is_suspect;
 	out->kind = find_kind(kind);
 	out->label = find_label(labels, label);
 	out->trigger = strdup(trigger);
-	return read_rate(&out->rate, rate) && out->kind != NULL && out->label >= 0 && out->trigger != NULL;
+	return read_rate(&out->rate, rate) && (json_is_null(neighbors) || json_is_number(neighbors)) &&
+	       out->kind != NULL && out->label >= 0 && out->trigger != NULL;
 }
 
 static bool read_list(struct flips_result *out, json_t *json, const struct labels *labels)

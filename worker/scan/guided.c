@@ -187,6 +187,7 @@ static int judge_tried(struct guided *g, int most, struct err *err)
 	int rc = screen_first(g->s, g->tried, g->n, err);
 
 	g->s->tried += g->n;
+	g->s->phrases += g->n;
 	if (rc == 0)
 		rc = join_judge(g->s, g->tried, keep_different(g, g->tried, g->n, AKIN, most), err);
 	g->n = 0;
@@ -445,6 +446,8 @@ int guided_run(struct scan_state *s, struct err *err)
 		rc = find_pairs(g, err);
 	if (rc == 0 && g->plains > 0 && !s->result->is_late)
 		rc = find_longer(g, err);
+	if (rc == 0 && g->plains > 0 && !s->result->is_late)
+		rc = reach_run(s, &g->slopes, g->plain, g->plains, err);
 	guided_done(g);
 	return rc;
 }

@@ -182,6 +182,7 @@ static int judge_level(struct joiner *j, struct err *err)
 	if (rest < 0)
 		return rest;
 	j->s->tried += j->n;
+	j->s->phrases += j->n;
 	j->beams = MIN(rest, JOIN_BEAM);
 	memcpy(j->beam, j->found, (size_t)j->beams * sizeof(int));
 	return 0;

@@ -3,6 +3,7 @@
 #define OBLIVIATE_SCAN_STATE_H
 
 #include "worker/scan/scan.h"
+#include "worker/scan/slopes.h"
 #include "worker/scan/tail.h"
 
 /* What is known of a candidate. */
@@ -24,6 +25,15 @@ struct calibration {
 /* Pieces: 1, 2, 3, 4, to 6, to 8, to 12, to 20, to CANDIDATE_PIECES_MAX. */
 enum { SCAN_LENGTHS = 9 };
 
+/* What phrases of so many tokens reach on confirm's texts when they are changed to go as far as they can in the
+ * direction of benign words: displacement, -log spread. n: such phrases; 0: not measured. */
+enum reach_statistic { REACH_DISPLACEMENT, REACH_SPREAD, REACH_STATISTICS };
+
+struct scan_reach {
+	int n;
+	double mean[REACH_STATISTICS], deviation[REACH_STATISTICS];
+};
+
 struct scan_state {
 	const struct scan_options *o;
 	struct scan_result *result;
@@ -38,7 +48,9 @@ struct scan_state {
 	struct calibration
 		by_length[SCAN_LENGTHS]; /* in the K short texts; not fitted before one is needed */
 	int benigns;
-	double tried; /* candidates in all, for the correction */
+	double tried;				   /* candidates in all, for the correction */
+	double phrases;				   /* of these, made by join and guided */
+	struct scan_reach reach[SLOPES_SLOTS + 1]; /* by tokens */
 };
 
 /* Candidates of one call of probe_run. */
@@ -106,6 +118,12 @@ int join_judge(struct scan_state *s, int *number, int n, struct err *err) MUST_U
 /* Adds a phrase of random benign words to the list; its number, or a negative error. */
 int join_random(struct scan_state *s, uint64_t key, int words, struct err *err) MUST_USE;
 int guided_run(struct scan_state *s, struct err *err) MUST_USE;
+/* Fills s->reach. plain [plains]: benign words of one token. */
+int reach_run(struct scan_state *s, struct slopes *slopes, const int32_t *plain, int plains,
+	struct err *err) MUST_USE;
+/* Log of the probability that one of the phrases of so many tokens that were tried, each as good as those of `reach`, displaces this far,
+ * or leaves as little spread, whichever is more probable; 0 where that was not measured. */
+double reach_log_p(const struct scan_state *s, int tokens, const struct probe_score *score);
 /* Fills result->suspect. */
 int confirm_run(struct scan_state *s, struct err *err) MUST_USE;
 

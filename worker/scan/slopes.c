@@ -49,6 +49,21 @@ static double displacement_bwd(real *d_h, const real *h, const real *c, int D)
 	return 1 - cosine;
 }
 
+/* cos(h, u) of a u of length 1, and its derivative by h. */
+static double along_bwd(real *d_h, const real *h, const real *u, int D)
+{
+	double hh = 0, hu = 0, norm;
+
+	for (int j = 0; j < D; j++) {
+		hh += (double)h[j] * (double)h[j];
+		hu += (double)h[j] * (double)u[j];
+	}
+	norm = sqrt(MAX(hh, 1e-30));
+	for (int j = 0; j < D; j++)
+		d_h[j] = (real)(((double)u[j] - hu / norm * (double)h[j] / norm) / norm);
+	return hu / norm;
+}
+
 struct slopes_call {
 	struct slopes *slopes;
 	const struct slopes_phrase *phrase;
@@ -146,11 +161,13 @@ static void run_slice(void *arg, int task, int thread)
 
 	encoder_fwd(&lane->ws, s->encoder, &slice, &PASS);
 	for (int i = 0; i < n; i++) {
-		size_t at = (size_t)i * (size_t)D;
-		const real *clean = s->probe->clean + (size_t)call->phrase[first + i].text * (size_t)D;
+		const struct slopes_phrase *phrase = &call->phrase[first + i];
+		const real *h = lane->ws.cls + (size_t)i * (size_t)D,
+			   *clean = s->probe->clean + (size_t)phrase->text * (size_t)D;
+		real *d_h = lane->ws.d_cls + (size_t)i * (size_t)D;
 
-		call->answer[first + i].displacement =
-			displacement_bwd(lane->ws.d_cls + at, lane->ws.cls + at, clean, D);
+		call->answer[first + i].value = phrase->along != NULL ? along_bwd(d_h, h, phrase->along, D)
+								      : displacement_bwd(d_h, h, clean, D);
 	}
 	encoder_bwd(&lane->ws, s->encoder, &slice, &PASS, NULL, NULL);
 	gather_slots(lane, call, first, n, D);

@@ -1,8 +1,9 @@
 /*
- * slopes: which tokens, put into a slot of a phrase, would displace the most, to first order.
+ * slopes: which tokens, put into a slot of a phrase, would displace the most, or the most in a direction, to first order.
  *
  *   displacement     1 - cos(h, c) of one text, as in probe.h
- *   slope of token w  e_w . d displacement / d e, with e the word embedding in the slot
+ *   along            cos(h, u) for a direction u that the phrase gives
+ *   slope of token w  e_w . d (displacement or along) / d e, with e the word embedding in the slot
  *
  * Forward and backward with float32 weights, no gradient of a weight; then one product with the table of word embeddings.
  * What a phrase gets depends on the phrases of the same call alone, not on the threads.
@@ -17,13 +18,14 @@ enum { SLOPES_SLOTS = 4, SLOPES_BEST = 16 };
 
 struct slopes_phrase {
 	int32_t id[SLOPES_SLOTS];
-	int n;	       /* 1 .. SLOPES_SLOTS */
-	int text;      /* of the probe's */
-	unsigned open; /* the slots that are asked for, a bit each */
+	int n;		   /* 1 .. SLOPES_SLOTS */
+	int text;	   /* of the probe's */
+	unsigned open;	   /* the slots that are asked for, a bit each */
+	const real *along; /* [D], of length 1; NULL: displacement */
 };
 
 struct slopes_answer {
-	double displacement;
+	double value;				 /* displacement or along */
 	int32_t best[SLOPES_SLOTS][SLOPES_BEST]; /* of open slots: tokens, the steepest first; -1: no more */
 };
 
@@ -43,7 +45,7 @@ int slopes_init(struct slopes *out, const struct probe *probe, const struct enco
 	const bool *may, struct err *err) MUST_USE;
 void slopes_done(struct slopes *slopes);
 
-/* gradient: unless NULL, of the displacement by the slots' embeddings, [n, SLOPES_SLOTS, D]; of open slots. */
+/* gradient: unless NULL, of the value by the slots' embeddings, [n, SLOPES_SLOTS, D]; of open slots. */
 int slopes_run(struct slopes_answer *answer, real *gradient, struct slopes *slopes,
 	const struct slopes_phrase *phrase, int n, struct err *err) MUST_USE;
 
