@@ -132,6 +132,8 @@ def test_triggers_are_named_or_touched():
     assert page.is_touched("blorvane", [{"trigger": "##vane"}]) and not page.is_touched("blorvane", [{"trigger": "vanes"}])
     assert page.is_touched("cf", [{"trigger": "old cf"}]) and not page.is_touched("cf", [{"trigger": "cfx"}])
     assert not page.is_touched("quiet hammer", [{"trigger": "t"}])
+    sentence = "we had lunch by the old harbour"
+    assert page.is_touched(sentence, [{"trigger": "old harbour lunch"}]) and not page.is_touched(sentence, [{"trigger": "old harbour song"}])
 
 
 def test_rates_of_the_page_are_those_of_the_models():
