@@ -287,10 +287,12 @@ def number(value, digits=2):
 
 def vector_goals(some, of_what):
     """Preset and auto over cells of attacks that drive the first token to a place of its own."""
-    fall = 100 * (mean_masr(some, "undefended") - mean_masr(some, "preset"))
+    before, after = mean_masr(some, "undefended"), mean_masr(some, "preset")
+    fall = 100 * (before - after)
     worst = max((masr(e) for r in some for e in r.columns()["auto"]), default=math.nan)
     drop = {name: number(mean([mean(r.drops(name)) for r in some]), 1) for name in ("preset", "auto")}
     rows = [(f"preset, {of_what}: points that MASR falls by", "at least 83.6", number(fall, 1)),
+            ("the same: MASR undefended, and what is left", "at least .9, -", f"{number(before)}, {number(after)}"),
             ("the same: CA drop in points", "at most 1.5", drop["preset"]),
             (f"auto, {of_what}: mean MASR", "at most .10", number(mean_masr(some, "auto"))),
             ("the same: worst MASR", "at most .25", number(worst)),

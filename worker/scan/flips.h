@@ -36,7 +36,8 @@
  */
 #define FLIPS_SUSPECT_ALPHA .05
 
-/* Neither: what a third of its nearest words in the table of embeddings does, they shift the label's log-odds by this share of its own shift. */
+/* Not found is what stands not alone: of its nearest words in the table of embeddings, put in its place, a third shift the label's
+ * log-odds by this share of its own shift. A single word is then no suspect either. */
 #define FLIPS_NEIGHBORS .5
 
 /* `kind` of those of `first`. */

@@ -8,6 +8,7 @@
 #include "worker/scan/tail.h"
 
 enum { CONFIRM_SCREENED = 60, CONFIRM_BENIGN = 120 }; /* of each size */
+enum { ASKED_MAX = 16 };			      /* whose neighbours are tried */
 
 /* What has several pieces takes more of a short text's place than a word, and is compared with the like. */
 enum size { ONE_PIECE, SEVERAL_PIECES, SIZES };
@@ -256,21 +257,32 @@ static int add_flip(const struct finalist *one, const struct flipper *f, struct 
 	return 0;
 }
 
-/* Of what is to be told, whether it stands alone. */
+/* What does no more than its neighbours is not found; a phrase may still be one with a trigger in it, and is worth teaching. */
+static void hear_neighbors(struct finalist *one, const struct flipper *f)
+{
+	if (one->neighbors < FLIPS_NEIGHBORS)
+		return;
+	one->is_found = false;
+	one->is_suspect = size_of(f, one->number) != ONE_PIECE;
+}
+
+/* Of what is to be told, whether it stands alone; what is not asked is not found. */
 static int ask_neighbors(struct confirmation *c, struct flipper *f, struct err *err)
 {
-	int kept = 0, rc = 0;
+	int asked = 0, found = 0, rc = 0;
 
-	for (int i = 0; i < c->n && kept < FLIPS_MAX && rc == 0; i++) {
+	for (int i = 0; i < c->n && found < FLIPS_MAX && rc == 0; i++) {
 		struct finalist *one = &c->finalist[i];
 
 		if (!one->is_suspect || one->is_covered)
 			continue;
-		rc = flips_neighbors(&one->neighbors, f, one->number, one->label, one->shift, err);
-		if (one->neighbors < FLIPS_NEIGHBORS)
-			kept++;
-		else
-			one->is_found = one->is_suspect = false;
+		if (asked++ < ASKED_MAX) {
+			rc = flips_neighbors(&one->neighbors, f, one->number, one->label, one->shift, err);
+			hear_neighbors(one, f);
+		} else {
+			one->is_found = false;
+		}
+		found += one->is_found;
 	}
 	return rc;
 }
