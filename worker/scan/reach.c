@@ -67,7 +67,7 @@ static int begin(struct reacher *r, struct err *err)
 	int rc = 0;
 
 	for (int i = 0; i < 4 * CLIMBERS && r->climbers < CLIMBERS && rc == 0; i++) {
-		int32_t ids[2] = {random_word(r), random_word(r)};
+		int32_t first = random_word(r), ids[] = {first, random_word(r)};
 
 		rc = make_phrase(&r->number[r->climbers], r, ids, 2, err);
 		r->climbers += rc == 0 && r->number[r->climbers] >= 0;
