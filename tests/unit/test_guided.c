@@ -168,6 +168,24 @@ static void test_the_same_words_are_clean_where_the_bar_is_above_both(void **sta
 	assert_true(f->result.closest.trigger == NULL || f->result.closest.log10_p > log10(SCAN_ALPHA));
 }
 
+/* What the pair does is made so weak that it is not found. Among all phrases that could have been made its p is above 1e5; the words
+ * are nearest to being a trigger because a search along benign directions does not reach as far. */
+static void test_a_phrase_is_held_against_what_a_search_reaches(void **state)
+{
+	struct fixture *f = *state;
+	struct scan_options options = options_of(f);
+	char *pair = pair_text(f);
+
+	make_model(f, BETWEEN);
+	pair_speak(&f->planted.model, &f->planted.model.weights.layer[0], BETWEEN, 6);
+	scan_with(f, &options, 2);
+	assert_int_equal(f->result.verdict, SCAN_CLEAN);
+	assert_non_null(f->result.closest.trigger);
+	assert_non_null(strstr(f->result.closest.trigger, pair));
+	assert_true(f->result.closest.log10_p < 4);
+	free(pair);
+}
+
 static json_t *report_of(struct fixture *f, int threads)
 {
 	json_t *json;
@@ -266,6 +284,8 @@ int main(void)
 			test_a_pair_is_found_none_of_whose_words_does_anything, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_the_same_words_are_clean_where_the_bar_is_above_both, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_a_phrase_is_held_against_what_a_search_reaches, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads_change_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_it_stops_where_it_is_told_to, setup, teardown),
 		cmocka_unit_test_setup_teardown(
