@@ -184,15 +184,6 @@ static void put_in_order(struct confirmation *c)
 
 /* --- the outcome ------------------------------------------------------------------------------------- */
 
-static double along(const real *a, const real *b, int D)
-{
-	double sum = 0;
-
-	for (int j = 0; j < D; j++)
-		sum += (double)a[j] * (double)b[j];
-	return sum;
-}
-
 /* Each suspect joins the first cluster whose first member goes its way, or begins one. */
 static void set_cluster(struct scan_result *out, const struct confirmation *c, int at, int D)
 {
@@ -201,7 +192,7 @@ static void set_cluster(struct scan_result *out, const struct confirmation *c, i
 	for (int k = 0, first = 0; k < out->clusters; k++) {
 		while (out->suspect[first].cluster != k)
 			first++;
-		if (along(mine, c->direction + (size_t)c->order[first] * (size_t)D, D) > SAME_DIRECTION) {
+		if (probe_dot(mine, c->direction + (size_t)c->order[first] * (size_t)D, D) > SAME_DIRECTION) {
 			out->suspect[at].cluster = k;
 			return;
 		}

@@ -36,8 +36,8 @@
  */
 #define FLIPS_SUSPECT_ALPHA .05
 
-/* Not found is what stands not alone: of its nearest words in the table of embeddings, put in its place, a third shift the label's
- * log-odds by this share of its own shift. A single word is then no suspect either. */
+/* What does not stand alone is not found: of its nearest words in the table of embeddings, put in its place, a third shift
+ * the label's log-odds by this share of its own shift. A single word is then no suspect either. */
 #define FLIPS_NEIGHBORS .5
 
 /* `kind` of those of `first`. */

@@ -18,29 +18,12 @@ struct near {
 	int word; /* its number in the list */
 };
 
-struct table {
-	const real *row;
-	int D;
-};
-
-static double dot(const struct table *table, int32_t a, int32_t b)
-{
-	const real *x = table->row + (size_t)a * (size_t)table->D,
-		   *y = table->row + (size_t)b * (size_t)table->D;
-	double sum = 0;
-
-	for (int i = 0; i < table->D; i++)
-		sum += (double)x[i] * (double)y[i];
-	return sum;
-}
-
 /* The other words that the benign samples are drawn from, the nearest first; no other case of the same word. */
 static int find_near(struct near out[NEIGHBORS], const struct flipper *f, int32_t id)
 {
 	const struct encoder *encoder = f->o->model->encoder;
-	const struct table table = {encoder->weights->word, encoder->config->D};
-	int own = candidates_find(&f->list, &id, 1), n = 0;
-	double length = dot(&table, id, id);
+	const real *word_of = encoder->weights->word;
+	int own = candidates_find(&f->list, &id, 1), D = encoder->config->D, n = 0;
 
 	for (int i = 0; i < f->benigns; i++) {
 		int word = f->tried[f->benign[i]], at;
@@ -51,7 +34,8 @@ static int find_near(struct near out[NEIGHBORS], const struct flipper *f, int32_
 			(own >= 0 && strcasecmp(candidate_text(&f->list, own),
 					     candidate_text(&f->list, word)) == 0))
 			continue;
-		cosine = dot(&table, id, other) / sqrt(fmax(length * dot(&table, other, other), 1e-30));
+		cosine = probe_cosine(
+			word_of + (size_t)id * (size_t)D, word_of + (size_t)other * (size_t)D, D);
 		if (n == NEIGHBORS && !(cosine > out[n - 1].cosine))
 			continue;
 		at = n < NEIGHBORS ? n++ : n - 1;

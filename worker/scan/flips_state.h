@@ -1,4 +1,4 @@
-/* flips_state: what the parts of a search for flips share. For flips.c, flips_rows.c, flips_measure.c, flips_neighbors.c and flips_confirm.c. */
+/* flips_state: what the parts of a search for flips share. For the files flips*.c. */
 #ifndef OBLIVIATE_FLIPS_STATE_H
 #define OBLIVIATE_FLIPS_STATE_H
 
@@ -57,7 +57,8 @@ int flips_measure(struct turns *out, struct flipper *f, const struct hosts *host
 	double seconds, struct err *err) MUST_USE;
 void flips_turns_done(struct turns *turns);
 
-/* flips_neighbors.c: the share of the shift in the label's log-odds that a third of the candidate's neighbours reach; 0 where there are too few. */
+/* flips_neighbors.c: the share of the shift in the label's log-odds that a third of the candidate's neighbours reach;
+ * 0 where there are too few. */
 int flips_neighbors(
 	double *share, struct flipper *f, int number, int label, double shift, struct err *err) MUST_USE;
 

@@ -144,12 +144,8 @@ static int follow(struct guided *g, struct err *err)
 /* A phrase to be tried, unless it was. */
 static int try_phrase(struct guided *g, const int32_t *ids, int n, struct err *err)
 {
-	struct scan_state *s = g->s;
-	int part[SLOPES_SLOTS], before = s->list.n, number, rc;
+	int before = g->s->list.n, number, rc = join_tokens(&number, &g->joining, g->s, ids, n, err);
 
-	for (int i = 0; i < n; i++)
-		part[i] = candidates_find(&s->list, &ids[i], 1);
-	rc = join_parts(&number, &g->joining, s, part, n, err);
 	if (rc == 0 && number >= before && g->n < TRIES_MOST)
 		g->tried[g->n++] = number;
 	return rc;

@@ -73,6 +73,16 @@ int join_parts(int *out, struct joining *j, struct scan_state *s, const int *par
 	return scan_grow(s, err);
 }
 
+int join_tokens(
+	int *out, struct joining *joining, struct scan_state *s, const int32_t *ids, int n, struct err *err)
+{
+	int part[CANDIDATE_PIECES_MAX];
+
+	for (int i = 0; i < n; i++)
+		part[i] = candidates_find(&s->list, &ids[i], 1);
+	return join_parts(out, joining, s, part, n, err);
+}
+
 int join_random(struct scan_state *s, uint64_t key, int words, struct err *err)
 {
 	struct joining joining = {0};

@@ -162,7 +162,7 @@ static int run_corpus(struct probe *p, struct err *err)
 
 /* --- scores ------------------------------------------------------------------------------------------ */
 
-static double dot(const real *a, const real *b, int D)
+double probe_dot(const real *a, const real *b, int D)
 {
 	double sum = 0;
 
@@ -191,11 +191,11 @@ static double center_of(real *center, const real *x, int K, int D)
 	return spread;
 }
 
-static double cosine(const real *a, const real *b, int D)
+double probe_cosine(const real *a, const real *b, int D)
 {
-	double norms = sqrt(dot(a, a, D) * dot(b, b, D));
+	double norms = sqrt(probe_dot(a, a, D) * probe_dot(b, b, D));
 
-	return norms > 0 ? dot(a, b, D) / norms : 0;
+	return norms > 0 ? probe_dot(a, b, D) / norms : 0;
 }
 
 static double displacement_of(const struct probe *p, const real *h)
@@ -203,7 +203,8 @@ static double displacement_of(const struct probe *p, const real *h)
 	double sum = 0;
 
 	for (int k = 0; k < p->K; k++)
-		sum += 1 - cosine(h + (size_t)k * (size_t)p->D, p->clean + (size_t)k * (size_t)p->D, p->D);
+		sum += 1 -
+		       probe_cosine(h + (size_t)k * (size_t)p->D, p->clean + (size_t)k * (size_t)p->D, p->D);
 	return sum / p->K;
 }
 
@@ -215,7 +216,7 @@ static double collapse_of(const struct probe *p, const real *h)
 
 	for (int k = 0; k < p->K; k++)
 		for (int l = k + 1; l < p->K; l++)
-			sum += cosine(h + (size_t)k * (size_t)p->D, h + (size_t)l * (size_t)p->D, p->D);
+			sum += probe_cosine(h + (size_t)k * (size_t)p->D, h + (size_t)l * (size_t)p->D, p->D);
 	return pairs > 0 ? sum / pairs : 0;
 }
 
@@ -242,7 +243,7 @@ static void score_one(void *arg, int task, int thread)
 			h[(size_t)k * D + j] -= p->center[j];
 	s->collapse = (float)collapse_of(p, h);
 	s->spread = (float)sqrt(center_of(mean, h, p->K, p->D) / MAX(p->clean_spread, 1e-30));
-	norm = sqrt(dot(mean, mean, p->D));
+	norm = sqrt(probe_dot(mean, mean, p->D));
 	for (size_t j = 0; j < D && norm > 0; j++)
 		mean[j] = (real)((double)mean[j] / norm);
 }

@@ -82,4 +82,8 @@ int probe_row(
 int probe_run(struct probe_score *score, real *direction, struct probe *probe, const struct candidates *list,
 	const int *number, int n, struct err *err) MUST_USE;
 
+/* Of two vectors [D]; the cosine of one that is all zeros is 0. */
+double probe_dot(const real *a, const real *b, int D);
+double probe_cosine(const real *a, const real *b, int D);
+
 #endif

@@ -2,9 +2,10 @@
  * reach: how far a search with gradients gets where there is no trigger.
  *
  * That the best of a search lies beyond random phrases says little: a search is there to find such. So the same steps are
- * taken towards what is no trigger. Each of the climbers begins as two random benign words; the direction u in which they move the output is
- * fixed, and they are changed and lengthened to go as far as they can along it. A trigger's direction is not among those, but by chance,
- * and its words are no use on the way; so the climbers of a planted model get about as far as those of a clean one.
+ * taken towards what is no trigger. Each of the climbers begins as two random benign words; the direction u in which they
+ * move the output is fixed, and they are changed and lengthened to go as far as they can along it. A trigger's direction is
+ * not among those, but by chance, and its words are no use on the way; so the climbers of a planted model get about as far
+ * as those of a clean one.
  *
  *   statistic  displacement and -log spread on confirm's texts of each climber's phrase, by its number of tokens
  *   p-value    of a further one (Student's t) by the statistic that is less improbable, times the number of all phrases that join
@@ -52,16 +53,6 @@ static int32_t random_word(struct reacher *r)
 	return r->plain[rng_below(key, r->drawn++, (uint32_t)r->plains)];
 }
 
-/* -1 in *number: its text is not written with these tokens. */
-static int make_phrase(int *number, struct reacher *r, const int32_t *ids, int n, struct err *err)
-{
-	int part[SLOPES_SLOTS];
-
-	for (int i = 0; i < n; i++)
-		part[i] = candidates_find(&r->s->list, &ids[i], 1);
-	return join_parts(number, &r->joining, r->s, part, n, err);
-}
-
 static int begin(struct reacher *r, struct err *err)
 {
 	int rc = 0;
@@ -69,7 +60,7 @@ static int begin(struct reacher *r, struct err *err)
 	for (int i = 0; i < 4 * CLIMBERS && r->climbers < CLIMBERS && rc == 0; i++) {
 		int32_t first = random_word(r), ids[] = {first, random_word(r)};
 
-		rc = make_phrase(&r->number[r->climbers], r, ids, 2, err);
+		rc = join_tokens(&r->number[r->climbers], &r->joining, r->s, ids, 2, err);
 		r->climbers += rc == 0 && r->number[r->climbers] >= 0;
 	}
 	return rc == 0 ? probe_run(r->score, r->u, &r->s->probe, &r->s->list, r->number, r->climbers, err)
@@ -123,7 +114,7 @@ static void ask_longer(struct reacher *r, int tokens)
 
 static int try_one(struct reacher *r, int climber, const int32_t *ids, int n, struct err *err)
 {
-	int number, rc = make_phrase(&number, r, ids, n, err);
+	int number, rc = join_tokens(&number, &r->joining, r->s, ids, n, err);
 
 	if (rc == 0 && number >= 0) {
 		r->tried[r->tries] = number;
@@ -132,37 +123,31 @@ static int try_one(struct reacher *r, int climber, const int32_t *ids, int n, st
 	return rc;
 }
 
+/* Each phrase with the tokens that its open slots lean to. */
 static int try_answers(struct reacher *r, struct err *err)
 {
 	int rc = 0;
 
-	for (int i = 0; i < r->phrases; i++) {
-		const struct slopes_phrase *p = &r->phrase[i];
+	for (int i = 0; i < r->phrases; i++)
+		for (int slot = 0; slot < r->phrase[i].n; slot++) {
+			const int32_t *best = r->answer[i].best[slot];
+			struct slopes_phrase changed = r->phrase[i];
 
-		for (int slot = 0; slot < p->n; slot++)
-			for (int k = 0; k < ANSWERS && (p->open >> slot & 1) != 0 && rc == 0; k++) {
-				struct slopes_phrase changed = *p;
-
-				if (r->answer[i].best[slot][k] < 0)
-					break;
-				changed.id[slot] = r->answer[i].best[slot][k];
+			for (int k = 0; k < ANSWERS && best[k] >= 0 && rc == 0; k++) {
+				changed.id[slot] = best[k];
 				rc = try_one(r, r->climber[i], changed.id, changed.n, err);
 			}
-	}
+		}
 	return rc;
 }
 
 /* How far a tried phrase goes along its climber's direction. */
 static double progress_of(const struct reacher *r, int which)
 {
-	int D = r->s->probe.D;
-	const real *u = r->u + (size_t)r->of[which] * (size_t)D,
-		   *v = r->direction + (size_t)which * (size_t)D;
-	double cosine = 0;
+	size_t D = (size_t)r->s->probe.D;
+	const real *u = r->u + (size_t)r->of[which] * D, *v = r->direction + (size_t)which * D;
 
-	for (int j = 0; j < D; j++)
-		cosine += (double)u[j] * (double)v[j];
-	return cosine * (double)r->score[which].displacement;
+	return probe_dot(u, v, (int)D) * (double)r->score[which].displacement;
 }
 
 static int take_best(struct reacher *r, struct err *err)

@@ -12,8 +12,9 @@
  *   reach    how far phrases get that are changed in the same way along the directions of benign words.
  *   confirm  the best few hundred and fresh benign samples on other texts, places and lengths, in float32; another
  *            p-value, times the number of all candidates (Bonferroni): whichever of them had been confirmed, the statement
- *            holds. Of phrases that were made also one by reach, and the less of the two. Screen's or this, the larger counts. Suspects are those below SCAN_ALPHA that also do enough; they are
- *            grouped by where they drive the model to.
+ *            holds. Of phrases that were made also one by reach, and the less of the two. Screen's or this, the larger
+ *            counts. Suspects are those below SCAN_ALPHA that also do enough; they are grouped by where they drive the
+ *            model to.
  *
  * Deterministic by seed, whatever the threads, unless the time runs out. Memory: scan_result_done.
  */

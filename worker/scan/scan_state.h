@@ -112,6 +112,9 @@ void joining_done(struct joining *joining);
 /* The phrase of these candidates to *out: its number, or -1 where it is too long or its text is not written with these tokens. */
 int join_parts(int *out, struct joining *joining, struct scan_state *s, const int *part, int parts,
 	struct err *err) MUST_USE;
+/* The same of tokens that are candidates by themselves, n at most CANDIDATE_PIECES_MAX. */
+int join_tokens(int *out, struct joining *joining, struct scan_state *s, const int32_t *ids, int n,
+	struct err *err) MUST_USE;
 /* Measures and judges `number` [n]. Those that do not stand out, as many as it returns, come first, most displacing first;
  * of the others it is known whether they are covered. Negative: an error. */
 int join_judge(struct scan_state *s, int *number, int n, struct err *err) MUST_USE;
@@ -121,8 +124,8 @@ int guided_run(struct scan_state *s, struct err *err) MUST_USE;
 /* Fills s->reach. plain [plains]: benign words of one token. */
 int reach_run(struct scan_state *s, struct slopes *slopes, const int32_t *plain, int plains,
 	struct err *err) MUST_USE;
-/* Log of the probability that one of the phrases of so many tokens that were tried, each as good as those of `reach`, displaces this far,
- * or leaves as little spread, whichever is more probable; 0 where that was not measured. */
+/* Log of the probability that one of the phrases of so many tokens that were tried, each as good as those of `reach`,
+ * displaces this far, or leaves as little spread, whichever is more probable; 0 where that was not measured. */
 double reach_log_p(const struct scan_state *s, int tokens, const struct probe_score *score);
 /* Fills result->suspect. */
 int confirm_run(struct scan_state *s, struct err *err) MUST_USE;

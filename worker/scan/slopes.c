@@ -32,36 +32,15 @@ struct slopes_lane {
 
 /* --- forward and backward ------------------------------------------------------------------------------ */
 
-/* 1 - cos(h, c), and its derivative by h. */
-static double displacement_bwd(real *d_h, const real *h, const real *c, int D)
+/* sign * cos(h, u) and its derivative by h. */
+static double cosine_bwd(real *d_h, const real *h, const real *u, double sign, int D)
 {
-	double hh = 0, cc = 0, hc = 0, norms, cosine;
+	double hh = MAX(probe_dot(h, h, D), 1e-30), norms = sqrt(hh * MAX(probe_dot(u, u, D), 1e-30)),
+	       cosine = probe_dot(h, u, D) / norms;
 
-	for (int j = 0; j < D; j++) {
-		hh += (double)h[j] * (double)h[j];
-		cc += (double)c[j] * (double)c[j];
-		hc += (double)h[j] * (double)c[j];
-	}
-	norms = sqrt(MAX(hh, 1e-30) * MAX(cc, 1e-30));
-	cosine = hc / norms;
 	for (int j = 0; j < D; j++)
-		d_h[j] = (real)(cosine * (double)h[j] / MAX(hh, 1e-30) - (double)c[j] / norms);
-	return 1 - cosine;
-}
-
-/* cos(h, u) of a u of length 1, and its derivative by h. */
-static double along_bwd(real *d_h, const real *h, const real *u, int D)
-{
-	double hh = 0, hu = 0, norm;
-
-	for (int j = 0; j < D; j++) {
-		hh += (double)h[j] * (double)h[j];
-		hu += (double)h[j] * (double)u[j];
-	}
-	norm = sqrt(MAX(hh, 1e-30));
-	for (int j = 0; j < D; j++)
-		d_h[j] = (real)(((double)u[j] - hu / norm * (double)h[j] / norm) / norm);
-	return hu / norm;
+		d_h[j] = (real)(sign * ((double)u[j] / norms - cosine * (double)h[j] / hh));
+	return sign * cosine;
 }
 
 struct slopes_call {
@@ -166,8 +145,9 @@ static void run_slice(void *arg, int task, int thread)
 			   *clean = s->probe->clean + (size_t)phrase->text * (size_t)D;
 		real *d_h = lane->ws.d_cls + (size_t)i * (size_t)D;
 
-		call->answer[first + i].value = phrase->along != NULL ? along_bwd(d_h, h, phrase->along, D)
-								      : displacement_bwd(d_h, h, clean, D);
+		call->answer[first + i].value = phrase->along != NULL
+							? cosine_bwd(d_h, h, phrase->along, 1, D)
+							: 1 + cosine_bwd(d_h, h, clean, -1, D);
 	}
 	encoder_bwd(&lane->ws, s->encoder, &slice, &PASS, NULL, NULL);
 	gather_slots(lane, call, first, n, D);

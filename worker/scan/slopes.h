@@ -21,7 +21,7 @@ struct slopes_phrase {
 	int n;		   /* 1 .. SLOPES_SLOTS */
 	int text;	   /* of the probe's */
 	unsigned open;	   /* the slots that are asked for, a bit each */
-	const real *along; /* [D], of length 1; NULL: displacement */
+	const real *along; /* [D]; NULL: displacement */
 };
 
 struct slopes_answer {
